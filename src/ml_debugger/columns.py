@@ -1,0 +1,141 @@
+"""The one place for names of tables, columns, zones and tags, and for the Arrow types of stored rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from ml_debugger.errors import InputError
+from ml_debugger.types import Field
+
+__all__ = [
+    "COMMON_FIELDS",
+    "ERROR_COLUMNS",
+    "HOTSPOTS",
+    "KINDS",
+    "NUMERIC_COLUMNS",
+    "RESERVED_COLUMNS",
+    "ZONES",
+    "Zone",
+    "arrow_type",
+    "schema_of",
+]
+
+# Table kinds: one Delta table per kind, task and model.
+INPUTS: Final = "inputs"
+RECORDS: Final = "records"
+TRUTHS: Final = "truths"
+SCORES: Final = "scores"
+KINDS: Final = (INPUTS, RECORDS, TRUTHS, SCORES)
+
+# Tags with a meaning of their own; any other string is a dataset_type too.
+TRAIN: Final = "train"
+POOL: Final = "pool"
+
+ERROR_PROBA: Final = "error_proba"
+ERROR_COLUMNS: Final = ("error_proba", "det_error_proba", "cls_error_proba")
+# What conditions and weights may name, besides numeric additional fields; a task offers those it has.
+NUMERIC_COLUMNS: Final = ("score", *ERROR_COLUMNS, "pred_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """One zone: its name, the issue category shown to people, and what it means."""
+
+    name: str
+    category: str
+    description: str
+
+
+ZONES: Final = {
+    zone.name: zone
+    for zone in (
+        Zone("stable_coverage", "Highly Stable", "High-quality output with stable internal features"),
+        Zone("operational_coverage", "Stable", "Operationally acceptable with stable internal features"),
+        Zone("hotspot", "Unstable", "Internal features are unstable, predictions fluctuate"),
+        Zone("recessive_hotspot", "Under-Confidence", "Low model confidence, errors are predictable"),
+        Zone("critical_hotspot", "Over-Confidence", "High error probability but high confidence predictions"),
+        Zone("aleatoric_hotspot", "Outlier", "Insufficient features, model has difficulty learning"),
+    )
+}
+HOTSPOTS: Final = ("hotspot", "recessive_hotspot", "critical_hotspot", "aleatoric_hotspot")
+
+_TIME = pa.timestamp("us", tz="UTC")
+_VECTOR = pa.list_(pa.float32())
+
+# Every stored row says which recording of which input it belongs to. ``recording_id`` is unique per recorded input.
+COMMON_FIELDS: Final = (
+    pa.field("input_id", pa.string(), nullable=False),
+    pa.field("id_kind", pa.string(), nullable=False),  # "int" or "str": how the user gave the id
+    pa.field("recording_id", pa.int64(), nullable=False),
+    pa.field("recorded_at", _TIME, nullable=False),
+    pa.field("version_name", pa.string(), nullable=False),
+    pa.field("dataset_type", pa.string(), nullable=False),
+    pa.field("n_epoch", pa.int64()),
+    pa.field("weights_hash", pa.string()),
+    pa.field("pass_id", pa.string(), nullable=False),
+)
+
+_UNIT_FIELDS = (
+    pa.field("unit", pa.int64(), nullable=False),
+    pa.field("label", pa.int64(), nullable=False),
+    pa.field("score", pa.float64(), nullable=False),
+)
+
+_OWN_FIELDS = {
+    INPUTS: (pa.field("n_units", pa.int64(), nullable=False),),
+    RECORDS: (
+        *_UNIT_FIELDS,
+        pa.field("features", _VECTOR),
+        pa.field("logits", _VECTOR),
+        pa.field("box", _VECTOR),
+        pa.field("context", _VECTOR),
+    ),
+    TRUTHS: (
+        pa.field("truth_index", pa.int64(), nullable=False),  # position in the input's ground truth
+        pa.field("truth", pa.int64(), nullable=False),
+        pa.field("box", _VECTOR),
+        pa.field("ignored", pa.bool_(), nullable=False),
+    ),
+    SCORES: (
+        *_UNIT_FIELDS,
+        pa.field("result_name", pa.string(), nullable=False),
+        pa.field("error_proba", pa.float64(), nullable=False),
+        pa.field("det_error_proba", pa.float64()),
+        pa.field("cls_error_proba", pa.float64()),
+        pa.field("pred_size", pa.float64()),
+        pa.field("support", pa.float64(), nullable=False),
+        pa.field("zone", pa.string(), nullable=False),
+    ),
+}
+
+_FIELD_TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
+
+RESERVED_COLUMNS: Final = frozenset(
+    name for fields in (COMMON_FIELDS, *_OWN_FIELDS.values()) for name in (field.name for field in fields)
+) | {"is_error", "error_code", "error_proba_pool", "rank_value", "selected", "model_name"}
+
+
+def arrow_type(field: Field) -> pa.DataType:
+    """Arrow type of an additional field.
+
+    Raises:
+        InputError: If the type is not one of ``int``, ``float``, ``str`` and ``bool``.
+    """
+    try:
+        return _FIELD_TYPES[field.type]
+    except KeyError:
+        raise InputError(
+            f"additional field {field.name!r}: type must be one of {sorted(_FIELD_TYPES)}, got {field.type!r}"
+        ) from None
+
+
+def schema_of(kind: str, additional: tuple[Field, ...] = ()) -> pa.Schema:
+    """Arrow schema of one kind of table, with the model's additional columns at the end.
+
+    ``additional`` are the ``additional_fields`` for records and scores, the ``additional_label_fields`` for truths.
+    """
+    extra = [pa.field(field.name, arrow_type(field)) for field in additional]
+    return pa.schema([*COMMON_FIELDS, *_OWN_FIELDS[kind], *extra])

@@ -1,0 +1,129 @@
+"""Every error and warning of MLdebugger, in one place.
+
+    MLDebuggerError
+    ├── InputError (ValueError)                  an argument, id, label or field that cannot be right
+    │   └── ConfigError                          a strategy, filter or setting that cannot be right
+    ├── CaptureError (RuntimeError)              the model ran, but what we need could not be read from it
+    ├── ArchitectureMismatchError (ValueError)   another architecture, task or schema under a known model name
+    ├── NotFoundError (LookupError)              no such model, run, result or column
+    ├── EvaluationError (RuntimeError)           the labelled rows do not allow an evaluation
+    ├── StoreError (OSError)                     rows could not be written or read
+    └── ServiceConnectionError (ConnectionError) the endpoint cannot be used
+
+    MLDebuggerWarning (UserWarning)
+    ├── ShortResultWarning     fewer ids than asked for
+    ├── WeightsWarning         the weights differ from those traced
+    ├── EpochWarning           two epochs where one was meant
+    ├── NonFiniteWarning       the model gave NaN or infinite values
+    └── EvaluationWarning      the evaluation had to fall back, and says to what
+
+Each error carries ``code``, a stable short name for programs, and ``status``, the HTTP status that a server answers with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ArchitectureMismatchError",
+    "CaptureError",
+    "ConfigError",
+    "EpochWarning",
+    "EvaluationError",
+    "EvaluationWarning",
+    "InputError",
+    "MLDebuggerError",
+    "MLDebuggerWarning",
+    "NonFiniteWarning",
+    "NotFoundError",
+    "ServiceConnectionError",
+    "ShortResultWarning",
+    "StoreError",
+    "WeightsWarning",
+]
+
+
+class MLDebuggerError(Exception):
+    """Base of every error that MLdebugger raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+
+class InputError(MLDebuggerError, ValueError):
+    """An argument has the wrong type, shape or value."""
+
+    code = "invalid_input"
+    status = 422
+
+
+class ConfigError(InputError):
+    """A strategy, filter, option or setting is not valid; the message lists what is."""
+
+    code = "invalid_config"
+
+
+class CaptureError(MLDebuggerError, RuntimeError):
+    """The model ran, but its logits or features could not be read; the message says what to pass."""
+
+    code = "capture_failed"
+    status = 422
+
+
+class ArchitectureMismatchError(MLDebuggerError, ValueError):
+    """A ``model_name`` was first used with another architecture, task or set of columns."""
+
+    code = "architecture_mismatch"
+    status = 409
+
+
+class NotFoundError(MLDebuggerError, LookupError):
+    """No such model, run, result, column or input."""
+
+    code = "not_found"
+    status = 404
+
+
+class EvaluationError(MLDebuggerError, RuntimeError):
+    """The labelled rows of a run do not allow an evaluation; the message says what is missing."""
+
+    code = "evaluation_failed"
+    status = 422
+
+
+class StoreError(MLDebuggerError, OSError):
+    """Rows could not be written to or read from the workspace; unwritten rows are kept in memory."""
+
+    code = "store_failed"
+    status = 507
+
+
+class ServiceConnectionError(MLDebuggerError, ConnectionError):
+    """The configured endpoint cannot be used."""
+
+    code = "connection_failed"
+    status = 503
+
+
+class MLDebuggerWarning(UserWarning):
+    """Base of every warning that MLdebugger gives."""
+
+
+class ShortResultWarning(MLDebuggerWarning):
+    """A query returned fewer ids than asked for; the message says why."""
+
+
+class WeightsWarning(MLDebuggerWarning):
+    """The model's weights differ from those that were traced or evaluated."""
+
+
+class EpochWarning(MLDebuggerWarning):
+    """An explicit epoch disagrees with the epoch of the evaluation result."""
+
+
+class NonFiniteWarning(MLDebuggerWarning):
+    """The model gave NaN or infinite logits or features; the message says how those rows are treated."""
+
+
+class EvaluationWarning(MLDebuggerWarning):
+    """An evaluation fell back to something simpler or left rows out; the message says what and why."""

@@ -1,0 +1,165 @@
+"""The seven calls of the service, and what goes in and out. The same in process and over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from ml_debugger.types import Epoch, Field, Scope
+
+if TYPE_CHECKING:
+    from ml_debugger.estimation.error_model import ErrorModel
+
+__all__ = [
+    "AppendRequest",
+    "EvaluationRequest",
+    "ModelSchema",
+    "Progress",
+    "QueryAnswer",
+    "QueryRequest",
+    "ResultPayload",
+    "RunKey",
+    "ScanRequest",
+    "Service",
+]
+
+Progress = Callable[[str, float], None]
+"""Called with (stage, fraction done 0..1) during long work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """Names of a run; the epoch travels with each row."""
+
+    model_name: str
+    version_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSchema:
+    """What a ``model_name`` is bound to at first use; a later difference is an ArchitectureMismatchError.
+
+    ``n_features`` and ``n_classes`` are None until the first rows were seen, or where the model shows none.
+    """
+
+    task: str
+    architecture_hash: str
+    n_features: int | None = None
+    n_classes: int | None = None
+    fields: tuple[Field, ...] = ()
+    label_fields: tuple[Field, ...] | None = None  # None: the caller (a DataFilter) knows nothing of labels
+
+
+@dataclass(frozen=True, slots=True)
+class AppendRequest:
+    """Whole inputs to store: tables by kind. Idempotent by ``batch_id``. No tables: only registers the model.
+
+    ``recreate`` removes the rows of this model and version before anything is written.
+    """
+
+    batch_id: str
+    run: RunKey
+    schema: ModelSchema
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    recreate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """Rows of one kind, newest recording of each input only.
+
+    ``n_epoch`` is resolved: an int or None is that epoch, ``"all"`` is every epoch. ``weights_hash`` and ``pass_id`` narrow to
+    rows with that value when given. For ``kind="scores"``, ``result_name`` is required and missing scores are filled in first.
+    """
+
+    run: RunKey
+    kind: str
+    columns: tuple[str, ...] | None = None
+    dataset_types: tuple[str, ...] | None = None
+    n_epoch: Epoch = "all"
+    weights_hash: str | None = None
+    pass_id: str | None = None
+    result_name: str | None = None
+    recording_ids: pa.Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """One evaluation of a run's labelled rows."""
+
+    run: RunKey
+    method_name: str = "default"
+    result_name: str | None = None
+    n_epoch: Epoch = "latest"
+    options: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultPayload:
+    """Everything a Result shows. ``info`` is JSON: names, times, options, epoch, weights hash, limits, notes."""
+
+    info: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    samples: pa.Table
+    zones: pa.Table
+    error_codes: pa.Table
+    missed: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """A selection from scored rows; ``strategy`` and ``sampling`` are plain JSON, validated by the service."""
+
+    run: RunKey
+    result_name: str
+    n_data: int
+    strategy: str | Mapping[str, Any]
+    sampling: Mapping[str, Any] | None = None
+    dataset_type: str = "pool"
+    n_epoch: Epoch = "all"
+    weights_hash: str | None = None
+    pass_id: str | None = None
+    exclude: tuple[str, ...] = ()
+    seed: int = 0
+    scope: Scope = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """Selected inputs, best first: ids as stored with their kinds, rank values, and why there are fewer than asked for."""
+
+    input_ids: tuple[str, ...]
+    id_kinds: tuple[str, ...]
+    rank_values: tuple[float, ...]
+    shortfall: str | None = None  # set when a sort or sampling strategy returned fewer than n_data
+    notes: tuple[str, ...] = ()
+
+
+class Service(Protocol):
+    """Seven calls; every other behaviour is built on them."""
+
+    def append(self, request: AppendRequest) -> None:
+        """Store whole inputs, atomically per batch id; registers the model on first use."""
+
+    def scan(self, request: ScanRequest) -> Iterator[pa.RecordBatch]:
+        """Stream rows of one kind, newest recordings only."""
+
+    def evaluate(self, request: EvaluationRequest, progress: Progress | None = None) -> ResultPayload:
+        """Learn where a run errs; stores and returns the result."""
+
+    def list_results(
+        self, run: RunKey, result_name: str | None, method_name: str | None, n_epoch: Epoch
+    ) -> pa.Table:
+        """Results of a run, oldest first."""
+
+    def get_result(self, result_name: str | None, run: RunKey | None = None, n_epoch: Epoch = "latest") -> ResultPayload:
+        """A result by name, or the newest of a run (and epoch)."""
+
+    def get_error_model(self, result_name: str) -> ErrorModel:
+        """The error model of a result."""
+
+    def query(self, request: QueryRequest) -> QueryAnswer:
+        """Select inputs."""

@@ -1,0 +1,71 @@
+"""Settings from the environment: one table, read when an object is built, never at import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ml_debugger.errors import ConfigError
+
+__all__ = ["SETTINGS", "Setting", "read_setting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One environment variable: name, default, type and what it does."""
+
+    name: str
+    default: Any
+    kind: Callable[[str], Any]
+    help: str
+
+
+SETTINGS: Final = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "MLD_HOME",
+            "~/.mldebugger",
+            str,
+            "Workspace: a folder, or an object-store URL such as s3://bucket/prefix.",
+        ),
+        Setting("MLD_API_ENDPOINT", "", str, "Endpoint of a server. Empty: embedded mode, no server."),
+        Setting("MLD_API_KEY", "", str, "Key for the server. Not used in embedded mode."),
+        Setting(
+            "MLD_DATABASE_URL",
+            "",
+            str,
+            "SQLAlchemy URL of the metadata database. Empty: SQLite inside the workspace folder.",
+        ),
+        Setting("MLD_BUFFER_ROWS", 8192, int, "Rows that a tracer or filter collects before it writes them."),
+        Setting("MLD_BUFFER_MB", 64, int, "Megabytes that a tracer or filter collects before it writes them."),
+        Setting("MLD_SYNC_SECONDS", 5.0, float, "With auto_sync, write at least this often."),
+    )
+}
+
+
+def read_setting(name: str, argument: Any = None) -> Any:
+    """Value of a setting: the argument, else the environment variable, else the default.
+
+    Raises:
+        ConfigError: If the environment variable does not parse as the setting's type.
+    """
+    setting = SETTINGS[name]
+    if argument is not None:
+        return argument
+    raw = os.environ.get(name)
+    if raw is None or raw == "":
+        return setting.default
+    try:
+        return setting.kind(raw)
+    except ValueError:
+        raise ConfigError(f"{name}: expected {setting.kind.__name__}, got {raw!r}") from None
+
+
+def expand_home(location: str | Path) -> str:
+    """A workspace location with ``~`` expanded; URLs are returned unchanged."""
+    text = str(location)
+    return text if "://" in text else str(Path(text).expanduser().absolute())

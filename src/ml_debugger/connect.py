@@ -1,0 +1,79 @@
+"""From settings to a service: the only place that knows which service answers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_debugger.errors import ServiceConnectionError
+from ml_debugger.service.contract import RunKey, Service
+from ml_debugger.settings import expand_home, read_setting
+
+__all__ = ["Connection", "connect"]
+
+_lock = threading.Lock()
+_services: dict[tuple[int, str, str], Service] = {}
+_flushes: dict[tuple[str, RunKey], list[weakref.WeakMethod[Callable[[], None]]]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A service, and the writers of this process that write to it."""
+
+    location: str
+    service: Service
+
+    def register(self, run: RunKey, flush: Callable[[], None]) -> None:
+        """Have ``flush`` (a bound method, held weakly) called before the run is evaluated."""
+        with _lock:
+            _flushes.setdefault((self.location, run), []).append(weakref.WeakMethod(flush))
+
+    def flush(self, run: RunKey) -> None:
+        """Write everything that this process has recorded for a run and not yet written."""
+        with _lock:
+            references = _flushes.get((self.location, run), [])
+            references[:] = [reference for reference in references if reference() is not None]
+            flushes = [reference() for reference in references]
+        for flush in flushes:
+            if flush is not None:
+                flush()
+
+
+def connect(
+    api_endpoint: str | None = None, api_key: str | None = None, *, home: str | Path | None = None
+) -> Connection:
+    """Connection to the service that the arguments, or else the environment, name.
+
+    Args:
+        api_endpoint: Endpoint of a server; empty or None with ``MLD_API_ENDPOINT`` unset means embedded mode.
+        api_key: Key for the server; not used in embedded mode.
+        home: Workspace folder or object-store URL of the embedded mode; default ``MLD_HOME``.
+
+    Raises:
+        ServiceConnectionError: If an endpoint is named: this version has the embedded mode only.
+        StoreError: If the workspace cannot be opened.
+    """
+    del api_key  # no server to show it to
+    endpoint = read_setting("MLD_API_ENDPOINT", api_endpoint)
+    if endpoint:
+        raise ServiceConnectionError(
+            f"api_endpoint: got {endpoint!r}, but this version runs embedded only (a folder or object store, no server); "
+            "unset MLD_API_ENDPOINT or pass api_endpoint=''"
+        )
+    location = expand_home(read_setting("MLD_HOME", home))
+    return Connection(location, _local_service(location, read_setting("MLD_DATABASE_URL")))
+
+
+def _local_service(location: str, database_url: str) -> Service:
+    from ml_debugger.service.local import LocalService
+
+    # a forked child must not share the parent's database connections
+    key = (os.getpid(), location, database_url)
+    with _lock:
+        if key not in _services:
+            _services[key] = LocalService.open(location, database_url or None)
+        return _services[key]

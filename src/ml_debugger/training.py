@@ -1,0 +1,128 @@
+"""Tracers: run a model next to its labels and record both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_debugger import columns
+from ml_debugger.adapters import find_adapter
+from ml_debugger.connect import connect
+from ml_debugger.recording.fields import parse_fields
+from ml_debugger.recording.recorder import Call, Recorder, check_epoch, check_name, open_writer
+from ml_debugger.service.contract import RunKey
+from ml_debugger.tasks import TASKS
+from ml_debugger.tasks.task import Task
+
+__all__ = ["ClassificationTracer"]
+
+
+class ClassificationTracer:
+    """Runs a classifier on labelled batches and records predictions, internal features and labels.
+
+    Any ``torch.nn.Module`` or plain callable that returns class logits will do; see the guide "Trace". Rows are written in the
+    background; ``wait_for_save()`` returns when all are stored.
+
+    Args:
+        model: The classifier: a torch module, or any callable returning logits ``(B, C)`` or ``(logits, features)``.
+        model_name: Name of the model; belongs to one architecture from its first use on.
+        version_name: Name of this training of it.
+        target_layers: Alias to module path, e.g. ``{"features": "avgpool"}``. Default: the input of the classifier head.
+        additional_fields: Further columns of the records, a list of ``{"name": ..., "type": "int"|"float"|"str"|"bool"}``;
+            filled from keyword arguments of the call.
+        additional_label_fields: The same for the labels.
+        auto_sync: Write in the background every few seconds, not only when a buffer is full.
+        force_table_recreate: Remove what was recorded for this model and version before.
+        api_endpoint: Endpoint of a server; default ``MLD_API_ENDPOINT``, empty = embedded.
+        api_key: Key for the server; default ``MLD_API_KEY``.
+
+    Raises:
+        InputError: If a name, layer or field cannot be right.
+        ArchitectureMismatchError: If ``model_name`` belongs to another architecture.
+
+    Example:
+        >>> import numpy as np
+        >>> weights = np.eye(3, dtype=np.float32)
+        >>> tracer = ClassificationTracer(lambda x: x @ weights, "identity", "v1")
+        >>> x = np.eye(3, dtype=np.float32)
+        >>> tracer(x, [0, 1, 2], input_ids=["a", "b", "c"]).shape
+        (3, 3)
+        >>> tracer.wait_for_save()
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        model_name: str,
+        version_name: str,
+        target_layers: Mapping[str, str] | None = None,
+        additional_fields: Iterable[Mapping[str, Any]] | None = None,
+        additional_label_fields: Iterable[Mapping[str, Any]] | None = None,
+        auto_sync: bool = False,
+        force_table_recreate: bool = False,
+        api_endpoint: str | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        task: Task = TASKS["classification"]
+        run = RunKey(check_name("model_name", model_name), check_name("version_name", version_name))
+        fields = parse_fields(additional_fields, "additional_fields")
+        label_fields = parse_fields(additional_label_fields, "additional_label_fields")
+        adapter = find_adapter(model, target_layers, task.name)
+        connection = connect(api_endpoint, api_key)
+        append = connection.service.append
+        self._recorder = Recorder(
+            task,
+            adapter,
+            run,
+            open_writer(append, run, auto_sync=auto_sync),
+            append=append,
+            fields=fields,
+            label_fields=label_fields,
+        )
+        connection.register(run, self._recorder.flush)
+        self._recorder.register(recreate=force_table_recreate)
+
+    def __call__(
+        self,
+        model_input: Any,
+        ground_truth: Any,
+        input_ids: Any,
+        dataset_type: str = columns.TRAIN,
+        n_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the model on one batch and record it.
+
+        Args:
+            model_input: What the model takes; goes through untouched.
+            ground_truth: ``(B,)`` class ids as list, array or tensor; None or -1 where an input has no label.
+            input_ids: B ids, str or int, as list, array or tensor.
+            dataset_type: ``"train"``, ``"val"``, ``"test"`` or any tag of your own.
+            n_epoch: Number of the training epoch, or None.
+            **kwargs: Values of the additional fields: B values, or one for all.
+
+        Returns:
+            The model's own output, untouched.
+
+        Raises:
+            InputError: If ids, labels or values do not fit the batch.
+            CaptureError: If logits or features could not be read from the model.
+            StoreError: If an earlier write failed; its rows are kept and tried again.
+        """
+        call = Call(model_input, input_ids, dataset_type, check_epoch(n_epoch), kwargs)
+        recorded = self._recorder.record(call)
+        truths = self._recorder.truths(ground_truth, recorded, kwargs)
+        self._recorder.put(recorded, **{columns.TRUTHS: truths})
+        return recorded.raw
+
+    def wait_for_save(self) -> None:
+        """Return when every batch traced so far is stored; nothing of it can be lost any more.
+
+        Raises:
+            StoreError: If the rows cannot be written; they are kept, call again when the cause is gone.
+        """
+        self._recorder.flush()
+
+    def describe(self) -> dict[str, Any]:
+        """What was found in the model: adapter, feature layer, widths, hashes."""
+        return self._recorder.adapter.describe()

@@ -81,7 +81,7 @@ class Recorder:
         self.writer = writer
         self.pass_id = uuid.uuid4().hex
         self._append = append
-        self._fields = fields
+        self.fields = fields
         self._label_fields = label_fields
         self._registered = False
         self._recreate = False
@@ -110,14 +110,14 @@ class Recorder:
         """
         ids = parse_ids(call.input_ids)
         check_name("dataset_type", call.dataset_type)
-        known = {field.name for field in (*self._fields, *(self._label_fields or ()))}
+        known = {field.name for field in (*self.fields, *(self._label_fields or ()))}
         unknown = sorted(set(call.values) - known)
         if unknown:
             raise InputError(
                 f"unknown keyword argument {unknown[0]!r}: expected one of {sorted(known)}; declare it in additional_fields"
                 + ("" if self._label_fields is None else " or additional_label_fields")
             )
-        extra = field_columns(self._fields, call.values, len(ids))
+        extra = field_columns(self.fields, call.values, len(ids))
         raw, output = self.adapter.run(call.model_input, len(ids))
         inputs = self._input_rows(ids, call)
         records = _with_fields(self.task.predictions(output, inputs), inputs, extra)
@@ -157,7 +157,7 @@ class Recorder:
             architecture_hash=architecture_hash,
             n_features=_width(output.features) if output else None,
             n_classes=_width(output.logits) if output else None,
-            fields=self._fields,
+            fields=self.fields,
             label_fields=self._label_fields,
         )
 

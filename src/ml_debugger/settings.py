@@ -23,6 +23,18 @@ class Setting:
     help: str
 
 
+def _choice(*allowed: str) -> Callable[[str], str]:
+    """A setting type that takes one of some words."""
+
+    def one_of(raw: str) -> str:
+        if raw not in allowed:
+            raise ValueError(raw)
+        return raw
+
+    one_of.__name__ = " or ".join(allowed)
+    return one_of
+
+
 SETTINGS: Final = {
     setting.name: setting
     for setting in (
@@ -43,6 +55,12 @@ SETTINGS: Final = {
         Setting("MLD_BUFFER_ROWS", 8192, int, "Rows that a tracer or filter collects before it writes them."),
         Setting("MLD_BUFFER_MB", 64, int, "Megabytes that a tracer or filter collects before it writes them."),
         Setting("MLD_SYNC_SECONDS", 5.0, float, "With auto_sync, write at least this often."),
+        Setting(
+            "MLD_PROGRESS",
+            "auto",
+            _choice("auto", "on", "off"),
+            "Progress bars: auto (on a terminal only), on, off.",
+        ),
     )
 }
 

@@ -1,0 +1,151 @@
+"""Tables for people: the numbers of a result in words, for terminals, notebooks and the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ml_debugger.columns import ZONES
+
+__all__ = ["LIMITS", "METRICS", "MetricRow", "ZoneRow", "metric_rows", "percent", "text_table", "zone_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of a result: its title, what it says, and whether it is a share."""
+
+    title: str
+    meaning: str
+    share: bool = False
+    higher_is_better: bool = False
+
+
+METRICS: Final = {
+    "accuracy": Metric("Accuracy", "share of rows where the model is right", share=True, higher_is_better=True),
+    "map": Metric("mAP", "mean average precision over overlaps .50 to .95", higher_is_better=True),
+    "map50": Metric("mAP 50", "mean average precision at overlap .50", higher_is_better=True),
+    "error_rate": Metric("Error rate", "share of rows where the model is wrong", share=True),
+    "auroc": Metric(
+        "AUROC", "how often a wrong row gets a higher error probability than a right one; .5 = chance", False, True
+    ),
+    "e_aurc": Metric("E-AURC", "errors kept in excess of a perfect ordering, averaged over all cut-offs; 0 = perfect"),
+    "brier": Metric("Brier score", "mean squared distance between error probability and outcome; 0 = perfect"),
+    "ece": Metric("ECE", "mean distance between predicted and observed error rate over equal-mass bins; 0 = honest"),
+    "nll": Metric("Log loss", "mean negative log likelihood of the outcomes; 0 = perfect"),
+}
+
+LIMITS: Final = {
+    "t_lo": "error probability below which a row is stable_coverage",
+    "t_hi": "error probability from which on a row is a hotspot",
+    "c_lo": "confidence below which a hotspot is a recessive_hotspot",
+    "c_hi": "confidence from which on a hotspot is a critical_hotspot",
+}
+
+_UNKNOWN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric as text: ours with its interval, and the baseline's."""
+
+    title: str
+    meaning: str
+    ours: str
+    interval: str
+    baseline: str
+    baseline_interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneRow:
+    """One zone as text."""
+
+    zone: str
+    category: str
+    meaning: str
+    rule: str
+    count: str
+    share: str
+    error_rate: str
+    interval: str
+    promise: str
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A share as text, ``-`` where there is none."""
+    return _UNKNOWN if _missing(value) else f"{100 * float(value):.{digits}f} %"
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[MetricRow]:
+    """The metrics of a result as text, in a fixed order; those that the result lacks are left out."""
+    baseline = metrics.get("baseline") or {}
+    return [
+        MetricRow(
+            metric.title,
+            metric.meaning,
+            _number(metrics[name], metric.share),
+            _interval(metrics, name, metric.share),
+            _number(baseline.get(name), metric.share),
+            _interval(baseline, name, metric.share),
+        )
+        for name, metric in METRICS.items()
+        if name in metrics
+    ]
+
+
+def zone_rows(zones: Iterable[Mapping[str, Any]]) -> list[ZoneRow]:
+    """The zones of a result as text, all six in their usual order."""
+    known = {row["zone"]: row for row in zones}
+    return [_zone_row(name, known.get(name, {})) for name in ZONES]
+
+
+def text_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """A table with aligned columns; ``right`` are the positions of columns that align to the right."""
+    table = [list(headers), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in table) for column in range(len(headers))]
+    to_right = frozenset(right)
+    table.insert(1, ["-" * width for width in widths])
+    lines = (
+        "  ".join(
+            cell.rjust(width) if column in to_right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _zone_row(name: str, row: Mapping[str, Any]) -> ZoneRow:
+    zone, low, high = ZONES[name], row.get("error_low"), row.get("error_high")
+    promise = row.get("promise")
+    count = row.get("count") or 0
+    return ZoneRow(
+        zone=name,
+        category=zone.category,
+        meaning=zone.description,
+        rule=str(row.get("rule") or ""),
+        count=f"{int(count):,}",
+        share=percent(row.get("share")),
+        error_rate=percent(row.get("error_rate")) if count else _UNKNOWN,
+        interval=_UNKNOWN if not count or _missing(low) else f"{percent(low)} to {percent(high)}",
+        promise="" if _missing(promise) else str(promise),
+    )
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value: Any, share: bool) -> str:
+    if _missing(value):
+        return _UNKNOWN
+    return percent(value) if share else f"{float(value):.3f}"
+
+
+def _interval(metrics: Mapping[str, Any], name: str, share: bool) -> str:
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    if _missing(low) or _missing(high):
+        return ""
+    return f"{_number(low, share)} to {_number(high, share)}"

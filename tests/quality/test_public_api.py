@@ -65,6 +65,7 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "strategy": REQUIRED,
         "dataset_type": "pool",
         "type_cast": None,
+        "exclude": (),
     },
     "data_filter.ClassificationDataFilter.scores": {"dataset_type": "pool"},
     "data_filter.ClassificationDataFilter.wait_for_save": {},

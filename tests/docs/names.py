@@ -1,0 +1,38 @@
+"""What the code of the documentation takes for granted: a trained model, its loaders, and an evaluated run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_debugger.evaluator import Evaluator
+from ml_debugger.training import ClassificationTracer
+from tests.helpers.digits import loader, small_classifier
+
+TRAIN = range(150)
+VAL = range(150, 650)
+POOL = range(650, 1797)
+
+# Pages that bring everything with them.
+SELF_CONTAINED = {"README.md", "quickstart.md", "callables.md"}
+# Pages on which the run is not yet evaluated when they begin.
+BEFORE_EVALUATION = {"trace.md"}
+
+
+def page_names(page: str) -> dict[str, Any]:
+    """Names that a page may use without defining them; leaves an evaluated run in the workspace where the page needs one."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    if page in SELF_CONTAINED:
+        return names
+    names |= {
+        "model": small_classifier(TRAIN),
+        "train_loader": loader(TRAIN),
+        "val_loader": loader(VAL),
+        "pool_loader": loader(POOL),
+    }
+    if page not in BEFORE_EVALUATION:
+        tracer = ClassificationTracer(names["model"], model_name="digits_cnn", version_name="v1")
+        for dataset_type in ("train", "val"):
+            for images, labels, ids in names[f"{dataset_type}_loader"]:
+                tracer(images, labels, ids, dataset_type=dataset_type)
+        names["result"] = Evaluator("digits_cnn", "v1").request_evaluation()
+    return names

@@ -1,0 +1,71 @@
+"""Code blocks of the original guide: which lines they are, and the indentation that its text lost.
+
+The text itself is not kept here. A block is run word for word; only three things are filled in: a literal ``...``, a comment that
+stands for code (``# ... collect data ...``), and the values of the two credentials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+GUIDE = Path(__file__).parents[3] / "shared" / "reference" / "data_filtering_guide.txt"
+SHA256 = "e9ebfec99d1cba5e37c76982decdbbd1087912648e1416fc3b929f0d42b56172"
+
+CREDENTIAL = re.compile(r'(os\.environ\["MLD_API_(?:ENDPOINT|KEY)"\] = )".*"')
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines ``first`` to ``last`` of the guide, counted from 1; lines that are not in ``depths`` have depth 0."""
+
+    first: int
+    last: int
+    depths: Mapping[int, int] = field(default_factory=dict)
+
+    def code(self, fill: Mapping[int, str] | None = None) -> str:
+        """The block with its indentation, and with its ``...`` filled: by line number, what stands for it."""
+        if not GUIDE.exists():
+            pytest.skip(f"the original guide is not here: {GUIDE.name}")
+        content = GUIDE.read_bytes()
+        assert hashlib.sha256(content).hexdigest() == SHA256, "the guide changed: line numbers and depths no longer hold"
+        lines = content.decode().splitlines()
+        fill = fill or {}
+        numbers = range(self.first, self.last + 1)
+        assert {n for n in numbers if "..." in lines[n - 1]} == set(fill), "every ... is filled, and nothing else"
+        return "\n".join("    " * self.depths.get(n, 0) + _filled(lines[n - 1], fill.get(n)) for n in numbers)
+
+
+def _filled(line: str, value: str | None) -> str:
+    if value is None:
+        return CREDENTIAL.sub(r'\1""', line)
+    return value if line.startswith("#") else line.replace("...", value, 1)
+
+
+def depths(*ranges: tuple[int, int, int]) -> dict[int, int]:
+    """Depth by line number, from (first line, last line, depth)."""
+    return {line: depth for first, last, depth in ranges for line in range(first, last + 1)}
+
+
+INITIALIZE = Block(16, 22)
+INITIALIZE_REAL_TIME = Block(25, 31)
+RESULT_NAME = Block(74, 75)
+INFER = Block(80, 88, depths((82, 83, 1), (84, 87, 2), (88, 88, 1)))
+INFER_REAL_TIME = Block(96, 110, depths((99, 100, 1), (101, 104, 2), (105, 106, 1), (107, 107, 2), (108, 109, 3)))
+QUERY_SORT = Block(117, 120)
+QUERY_ZONES = Block(129, 133)
+QUERY_THRESHOLD = Block(134, 138)
+QUERY_COMBINED = Block(139, 143)
+QUERY_OPTIONS = Block(217, 222)
+COMPLETE = Block(
+    224, 266, depths((243, 244, 1), (245, 245, 2), (261, 262, 1), (263, 263, 2), (264, 264, 1), (265, 265, 2), (266, 266, 3))
+)
+ACTIVE_LEARNING = Block(359, 375, depths((361, 375, 1)))
+EPOCH = Block(380, 386)
+EPOCH_SOLUTION = Block(389, 393)
+VERSION_SOLUTION = Block(394, 395)

@@ -1,0 +1,156 @@
+"""Fit an error estimator on any table of descriptors: it knows no task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.estimation.calibration import cross_calibrate, fit_calibrator, wants_isotonic
+from ml_debugger.estimation.folds import grouped_folds
+from ml_debugger.estimation.learners import LEARNERS, Design
+from ml_debugger.estimation.numbers import log_loss
+
+__all__ = ["Fitted", "FitSettings", "fit"]
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How to fit.
+
+    Attributes:
+        learners: Names in LEARNERS; the log-odds of several are averaged. Empty: the calibrated baseline only.
+        n_folds: Folds of the cross-fitting.
+        min_errors: With fewer errors (or fewer right answers) only the baseline is calibrated.
+        seed: Of the folds.
+        why_baseline: Set to use the calibrated baseline for a reason that the caller knows.
+    """
+
+    learners: tuple[str, ...] = ("anchored_ridge",)
+    n_folds: int = 5
+    min_errors: int = 20
+    seed: int = 0
+    why_baseline: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What came out of :func:`fit`.
+
+    Attributes:
+        arrays: By path, as :class:`~ml_debugger.estimation.error_model.ErrorModel` wants them.
+        targets: Per target a JSON record: ``learners`` in use, ``reason``, ``n_rows``, ``n_errors``, ``nll``, ``baseline_nll``.
+        out_of_fold: Per target ``(N,)`` probabilities that no row had a part in making for itself.
+        baseline: Per target ``(N,)`` out-of-fold probabilities of the calibrated baseline.
+    """
+
+    arrays: Arrays
+    targets: dict[str, dict[str, Any]]
+    out_of_fold: dict[str, Float64]
+    baseline: dict[str, Float64]
+
+
+def fit(
+    descriptors: Float64,
+    targets: Mapping[str, NDArray[Any]],
+    groups: NDArray[Any],
+    baseline: Float64,
+    categories: Int64 | None = None,
+    settings: FitSettings | None = None,
+) -> Fitted:
+    """Error estimators for each target, gated against the calibrated baseline.
+
+    Args:
+        descriptors: ``(N, K)`` finite, each oriented so that larger = more likely wrong.
+        targets: Per name ``(N,)`` 0/1 outcomes, such as ``{"error_proba": is_error}``.
+        groups: ``(N,)`` rows that must not be split, such as the boxes of one image.
+        baseline: ``(N,)`` log-odds of the baseline score.
+        categories: ``(N,)`` int64 >= 0, such as the predicted class, for shrunk offsets; None = one category.
+        settings: Learners, folds and limits.
+    """
+    chosen = settings or FitSettings()
+    category = np.zeros(len(baseline), dtype=np.int64) if categories is None else categories
+    design = Design(descriptors, baseline, category, int(category.max(initial=0)) + 1)
+    fitted = Fitted({}, {}, {}, {})
+    for name, target in targets.items():
+        arrays, record, mine, base = _fit_target(design, np.asarray(target, dtype=np.float64), groups, chosen)
+        fitted.arrays.update({f"{name}/{path}": array for path, array in arrays.items()})
+        fitted.targets[name], fitted.out_of_fold[name], fitted.baseline[name] = record, mine, base
+    return fitted
+
+
+def _fit_target(
+    design: Design, target: Float64, groups: NDArray[Any], settings: FitSettings
+) -> tuple[Arrays, dict[str, Any], Float64, Float64]:
+    folds = grouped_folds(groups, settings.n_folds, strata=target, seed=settings.seed)
+    isotonic = wants_isotonic(design.baseline, target, folds)
+    base = cross_calibrate(design.baseline, target, folds, isotonic=isotonic)
+    arrays = _prefixed("baseline", fit_calibrator(design.baseline, target, isotonic=isotonic))
+    errors = int(target.sum())
+    record: dict[str, Any] = {
+        "learners": [],
+        "n_rows": len(target),
+        "n_errors": errors,
+        "baseline_nll": float(log_loss(base, target).mean()),
+    }
+    record["nll"] = record["baseline_nll"]
+    reason = settings.why_baseline or _too_few(target, len(np.unique(groups)), settings)
+    if reason:
+        return arrays, {**record, "reason": f"calibrated baseline: {reason}"}, base, base
+    learned, learned_arrays = _cross_fit(design, target, folds, settings)
+    gain = log_loss(base, target) - log_loss(learned, target)
+    record["learned_nll"] = float(log_loss(learned, target).mean())
+    adopted, reason = _gate(gain, groups, record)
+    if not adopted:
+        return arrays, {**record, "reason": reason}, base, base
+    record |= {"learners": list(settings.learners), "nll": record["learned_nll"], "reason": reason}
+    return arrays | learned_arrays, record, learned, base
+
+
+def _too_few(target: Float64, n_groups: int, settings: FitSettings) -> str | None:
+    errors = int(target.sum())
+    right = len(target) - errors
+    if not settings.learners:
+        return "no learner was asked for"
+    if min(errors, right) < settings.min_errors:
+        kind, count = ("errors", errors) if errors <= right else ("right answers", right)
+        return f"{count} {kind} among {len(target)} rows, a learner needs at least {settings.min_errors}"
+    if n_groups < 2 * settings.n_folds:
+        return f"{n_groups} distinct inputs, cross-fitting needs at least {2 * settings.n_folds}"
+    return None
+
+
+def _cross_fit(design: Design, target: Float64, folds: Int64, settings: FitSettings) -> tuple[Float64, Arrays]:
+    """Calibrated out-of-fold probabilities of the averaged learners, and the arrays of the whole."""
+    arrays: Arrays = {}
+    total = np.zeros(len(target))
+    for name in settings.learners:
+        state, out_of_fold = LEARNERS[name].fit(design, target, folds)
+        arrays |= _prefixed(name, state)
+        total += out_of_fold
+    log_odds = total / len(settings.learners)
+    isotonic = wants_isotonic(log_odds, target, folds)
+    arrays |= _prefixed("calibrator", fit_calibrator(log_odds, target, isotonic=isotonic))
+    return cross_calibrate(log_odds, target, folds, isotonic=isotonic), arrays
+
+
+def _gate(gain: Float64, groups: NDArray[Any], record: Mapping[str, Any]) -> tuple[bool, str]:
+    """Adopt the learned score only if its out-of-fold log loss is lower by more than one standard error."""
+    _, member = np.unique(groups, return_inverse=True)
+    sums = np.bincount(member, gain)
+    margin = float(np.sqrt(((sums - sums.mean()) ** 2).sum()) / len(gain))
+    figures = f"out-of-fold log loss {record['learned_nll']:.4f} against {record['baseline_nll']:.4f} of the calibrated baseline"
+    if float(gain.mean()) > margin:
+        return True, f"learned score: {figures}, better by more than one standard error ({margin:.4f})"
+    return False, f"calibrated baseline: {figures}, not better by more than one standard error ({margin:.4f})"
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}

@@ -1,0 +1,29 @@
+"""Small numeric functions that fitting and prediction share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["log_loss", "sigmoid", "softplus"]
+
+Float64 = NDArray[np.float64]
+
+
+def sigmoid(log_odds: NDArray[Any]) -> Float64:
+    """1 / (1 + exp(-x)) without overflow."""
+    small = np.exp(-np.abs(log_odds))
+    return np.asarray(np.where(log_odds >= 0, 1.0, small) / (1.0 + small))
+
+
+def softplus(values: NDArray[Any]) -> Float64:
+    """log(1 + exp(x)) without overflow."""
+    return np.asarray(np.logaddexp(0.0, values))
+
+
+def log_loss(probability: NDArray[Any], target: NDArray[Any]) -> Float64:
+    """``(N,)`` negative log-likelihood of each row; probabilities are kept 1e-12 away from 0 and 1."""
+    inside = np.clip(probability, 1e-12, 1.0 - 1e-12)
+    return np.asarray(np.where(target > 0, -np.log(inside), -np.log1p(-inside)))

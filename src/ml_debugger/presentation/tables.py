@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from ml_debugger.columns import ZONES
 
-__all__ = ["LIMITS", "METRICS", "MetricRow", "ZoneRow", "metric_rows", "percent", "text_table", "zone_rows"]
+__all__ = ["LIMITS", "METRICS", "MetricRow", "ZoneRow", "metric_rows", "moment", "percent", "text_table", "zone_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,15 @@ class ZoneRow:
 
 def percent(value: Any, digits: int = 1) -> str:
     """A share as text, ``-`` where there is none."""
-    return _UNKNOWN if _missing(value) else f"{100 * float(value):.{digits}f} %"
+    return _UNKNOWN if _missing(value) else f"{100 * float(value):.{digits}f}%"
+
+
+def moment(value: Any) -> str:
+    """A time (ISO text or datetime, UTC) as text to the minute, ``-`` where there is none."""
+    if value is None:
+        return _UNKNOWN
+    time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return time.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[MetricRow]:

@@ -1,0 +1,152 @@
+"""The metadata database: its tables, and how it is opened and brought up to date."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.pool import QueuePool
+
+from ml_debugger.errors import StoreError
+from ml_debugger.store.failures import store_errors
+from ml_debugger.store.migrations import HEAD
+
+__all__ = ["METADATA", "autocommit", "models", "open_database", "results", "runs"]
+
+METADATA: Final = sa.MetaData()
+
+models = sa.Table(
+    "models",
+    METADATA,
+    sa.Column("model_name", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("architecture_hash", sa.Text, nullable=False),
+    sa.Column("n_features", sa.Integer),
+    sa.Column("n_classes", sa.Integer),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("label_fields", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
+runs = sa.Table(
+    "runs",
+    METADATA,
+    sa.Column("model_name", sa.Text, primary_key=True),
+    sa.Column("version_name", sa.Text, primary_key=True),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
+results = sa.Table(
+    "results",
+    METADATA,
+    sa.Column("result_name", sa.Text, primary_key=True),
+    sa.Column("model_name", sa.Text, nullable=False),
+    sa.Column("version_name", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("completed_at", sa.DateTime(timezone=True)),  # null: claimed, artefacts not all written
+    sa.Column("info", sa.JSON, nullable=False),
+    sa.Index("results_of_run", "model_name", "version_name"),
+)
+
+# How long a process waits for another one's transaction.
+_BUSY_SECONDS: Final = 60
+_MIGRATION_LOCK: Final = 0x6D6C6462  # key of PostgreSQL's advisory lock
+
+
+def open_database(url: str) -> Engine:
+    """An engine for an up-to-date database; creates or migrates it, once even if many processes open it at once.
+
+    Args:
+        url: SQLAlchemy URL; ``sqlite://`` is a database in memory.
+
+    Raises:
+        StoreError: If it cannot be opened or belongs to a newer version of this library.
+    """
+    shown = make_url(url).render_as_string(hide_password=True)
+    with store_errors("open the metadata database", shown):
+        engine = _engine(url)
+        if _revision(engine) != HEAD:
+            with _migration_lock(engine) as connection:
+                _upgrade(connection)
+        return engine
+
+
+@contextmanager
+def autocommit(engine: Engine) -> Iterator[sa.Connection]:
+    """A connection for reading: takes no lock that writers wait for."""
+    with engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    if not parsed.database:
+        # one connection, lent to one thread at a time: the database lives in it
+        alone = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+        engine = sa.create_engine(parsed, connect_args={"check_same_thread": False}, **alone)
+    else:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # Python's driver must not begin transactions of its own
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    """Take the write lock at once: a transaction that read first could not wait for it."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _revision(engine: Engine) -> str | None:
+    with autocommit(engine) as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return found
+
+
+@contextmanager
+def _migration_lock(engine: Engine) -> Iterator[sa.Connection]:
+    """One process migrates, the others wait; a file lock for SQLite files, an advisory lock for PostgreSQL."""
+    if engine.url.get_backend_name() == "sqlite" and engine.url.database:
+        with Path(f"{engine.url.database}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, also by a kill
+            with autocommit(engine) as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # stays in the file
+            with engine.begin() as connection:
+                yield connection
+    else:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            yield connection
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "ml_debugger.store:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except (CommandError, ResolutionError) as error:
+        raise StoreError(
+            f"the metadata database was made by a newer version of ml-debugger ({error}): upgrade ml-debugger"
+        ) from error

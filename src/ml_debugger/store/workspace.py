@@ -1,0 +1,90 @@
+"""A workspace: tables, metadata and artefacts of one place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from ml_debugger.errors import ConfigError
+from ml_debugger.store.artifacts import Artifacts
+from ml_debugger.store.database import open_database
+from ml_debugger.store.delta import DeltaTables
+from ml_debugger.store.memory import MemoryTables
+from ml_debugger.store.metadata import Metadata
+from ml_debugger.store.tables import Tables
+
+__all__ = ["STORES", "Workspace", "open_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One place: rows, metadata and artefacts."""
+
+    location: str
+    tables: Tables
+    metadata: Metadata
+    artifacts: Artifacts
+
+
+def open_store(location: str, database_url: str | None = None) -> Workspace:
+    """Open a workspace, creating it when it is new.
+
+    Args:
+        location: Folder, or URL of an object store (``s3://bucket/prefix``; credentials and endpoint from the store's
+            usual environment variables), or ``memory://``.
+        database_url: SQLAlchemy URL of the metadata database. Default: SQLite in the folder; for an object store, which
+            cannot hold one, SQLite under ``~/.mldebugger/workspaces``, so that machines which share a bucket share a
+            database only by URL.
+
+    Raises:
+        ConfigError: If no store serves the URL's scheme.
+        StoreError: If the workspace cannot be opened.
+    """
+    scheme = urlsplit(location).scheme if "://" in location else ""
+    try:
+        factory = STORES[scheme]
+    except KeyError:
+        known = sorted(f"{name}://" for name in STORES if name)
+        raise ConfigError(f"MLD_HOME: expected a folder or a URL with one of {known}, got {location!r}") from None
+    return factory(location, database_url)
+
+
+def _open_folder(location: str, database_url: str | None) -> Workspace:
+    root = str(Path(location).expanduser().absolute())
+    metadata = Metadata(open_database(database_url or f"sqlite:///{root}/metadata.db"))
+    return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
+
+
+def _open_file_url(location: str, database_url: str | None) -> Workspace:
+    return _open_folder(urlsplit(location).path, database_url)
+
+
+def _open_object_store(location: str, database_url: str | None) -> Workspace:
+    root = location.rstrip("/")
+    if not database_url:
+        name = hashlib.sha256(root.encode()).hexdigest()[:16]
+        database_url = f"sqlite:///{Path('~/.mldebugger/workspaces').expanduser()}/{name}.db"
+    return Workspace(root, DeltaTables(root), Metadata(open_database(database_url)), Artifacts(root))
+
+
+def _open_memory(location: str, database_url: str | None) -> Workspace:
+    metadata = Metadata(open_database(database_url or "sqlite://"))
+    return Workspace(location, MemoryTables(), metadata, Artifacts("memory://"))
+
+
+# By URL scheme; a plain path has none.
+STORES: Final[Mapping[str, Callable[[str, str | None], Workspace]]] = {
+    "": _open_folder,
+    "file": _open_file_url,
+    "memory": _open_memory,
+    "s3": _open_object_store,
+    "s3a": _open_object_store,
+    "gs": _open_object_store,
+    "az": _open_object_store,
+    "abfs": _open_object_store,
+    "abfss": _open_object_store,
+}

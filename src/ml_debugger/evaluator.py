@@ -180,7 +180,7 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Numbers with 95 % intervals: ``auroc``, ``auroc_low``, ``auroc_high`` and so on; ``baseline`` holds the same."""
+        """Numbers with 95 % intervals (``auroc``, ``auroc_low``, ``auroc_high``), the same under ``baseline``."""
         return dict(self._payload.metrics)
 
     @property

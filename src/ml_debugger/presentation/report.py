@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ml_debugger.presentation.frames import as_frame
@@ -19,25 +19,16 @@ if TYPE_CHECKING:
 
     from ml_debugger.presentation.frames import Table
 
-__all__ = ["Picture", "ReportParts", "render_report"]
+__all__ = ["ReportParts", "render_report"]
 
 _MAX_CODES: Final = 25
 _MAX_EXAMPLES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A further picture for a report.
+class _Picture:
+    """A size in inches, and what draws on axes in the theme of that name."""
 
-    Attributes:
-        title: Heading above it.
-        how_to_read: One or two sentences below it.
-        size: Width and height in inches.
-        draw: Called with axes and the name of a theme.
-    """
-
-    title: str
-    how_to_read: str
     size: tuple[float, float]
     draw: Callable[[Axes, str], Any]
 
@@ -53,7 +44,6 @@ class ReportParts:
         error_codes: The error code table.
         cells: The cells of the heatmap.
         samples: The labelled rows: ``score, error_proba, is_error``.
-        extra: Further pictures, shown after the usual ones.
     """
 
     info: Mapping[str, Any]
@@ -62,7 +52,6 @@ class ReportParts:
     error_codes: Table
     cells: Table
     samples: Table
-    extra: tuple[Picture, ...] = field(default=())
 
 
 def render_report(parts: ReportParts) -> str:
@@ -88,7 +77,6 @@ def render_report(parts: ReportParts) -> str:
         facts=_facts(parts.info),
         limits=_limit_rows(parts.info.get("limits") or {}),
         pictures={name: _inline(picture) for name, picture in _pictures(parts).items()},
-        extra=[(picture, _inline(picture)) for picture in parts.extra],
         themes=THEMES,
     )
 
@@ -151,7 +139,7 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _pictures(parts: ReportParts) -> dict[str, Picture]:
+def _pictures(parts: ReportParts) -> dict[str, _Picture]:
     samples = as_frame(parts.samples, ("score", "error_proba", "is_error"))
     limits = parts.info.get("limits") or {}
 
@@ -161,15 +149,13 @@ def _pictures(parts: ReportParts) -> dict[str, Picture]:
         plot_reliability(proba, wrong, ax, baseline=baseline, theme=theme)
 
     return {
-        "zones": Picture("Zones", "", (8.6, 3.9), lambda ax, theme: plot_zones(parts.zones, ax, theme=theme)),
-        "heatmap": Picture(
-            "Heatmap", "", (7.6, 6.0), lambda ax, theme: plot_heatmap(parts.cells, limits, ax, theme=theme)
-        ),
-        "reliability": Picture("Reliability", "", (6.4, 4.9), reliability),
+        "zones": _Picture((8.6, 3.9), lambda ax, theme: plot_zones(parts.zones, ax, theme=theme)),
+        "heatmap": _Picture((7.6, 6.0), lambda ax, theme: plot_heatmap(parts.cells, limits, ax, theme=theme)),
+        "reliability": _Picture((6.4, 4.9), reliability),
     }
 
 
-def _inline(picture: Picture) -> dict[str, str]:
+def _inline(picture: _Picture) -> dict[str, str]:
     """Data URIs of a picture, by theme."""
     from matplotlib.figure import Figure
 

@@ -1,0 +1,147 @@
+"""Queries: which inputs a strategy, a filter or a sampling selects from the scored rows of a run."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import narwhals as nw
+import polars as pl
+
+from ml_debugger.errors import ConfigError, InputError
+from ml_debugger.selection.candidates import numeric_fields
+from ml_debugger.selection.configs import SamplingConfig
+from ml_debugger.selection.sampling import draw
+from ml_debugger.selection.strategies import STRATEGIES, Picks, Strategy, find_strategy
+from ml_debugger.service.candidate_pool import CandidatePool, CandidateSource
+from ml_debugger.service.contract import QueryAnswer, QueryRequest
+
+if TYPE_CHECKING:
+    from ml_debugger.tasks.task import Task
+
+__all__ = ["CandidateSource", "run_query"]
+
+logger = logging.getLogger(__name__)
+
+# class_balanced draws the same whatever the seed.
+_CLASS_BALANCED_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A request, checked: how many, by which strategy (a filter has none) or config, drawn how."""
+
+    n: int
+    strategy: Strategy | None
+    config: Any
+    sampling: SamplingConfig | None
+    seed: int
+
+
+def run_query(request: QueryRequest, task: Task, source: CandidateSource) -> QueryAnswer:
+    """Select up to ``n_data`` inputs, best first, each once.
+
+    The best candidates are taken from all scored rows, stale recordings included, and only those are verified to be
+    the newest recording of their input; if some were stale it looks deeper. Ties break by ``input_id``.
+
+    Raises:
+        ConfigError: If the strategy or sampling is not valid; the message lists what is.
+        InputError: If ``n_data``, ``seed`` or ``exclude`` is not valid.
+    """
+    scores = source.scores()
+    plan = _check(request, task, scores)
+    if plan.n == 0:
+        return QueryAnswer((), (), ())
+    frame = task.candidates(scores, plan.config, selected_only=True)
+    pool = CandidatePool(_within(frame, plan.sampling), source, request.exclude, plan.seed)
+    picks = _pick(pool, plan)
+    shortfall = _shortfall(request, plan, picks)
+    if shortfall and plan.strategy is None and plan.sampling is None:
+        # A filter asks for "up to" n_data.
+        logger.info(shortfall)
+        shortfall = None
+    return QueryAnswer(
+        tuple(picks.rows["input_id"].to_pylist()),
+        tuple(picks.rows["id_kind"].to_pylist()),
+        tuple(picks.rows["rank_value"].to_pylist()),
+        shortfall,
+        picks.notes,
+    )
+
+
+def _check(request: QueryRequest, task: Task, scores: pl.LazyFrame) -> _Plan:
+    n = _whole_number("n_data", request.n_data)
+    seed = _whole_number("seed", request.seed)
+    if isinstance(request.exclude, str) or not all(isinstance(input_id, str) for input_id in request.exclude):
+        raise InputError(f"exclude: expected ids as a sequence of strings, got {request.exclude!r}")
+    strategy, config = None, None
+    if isinstance(request.strategy, str):
+        strategy = find_strategy(request.strategy)
+    elif isinstance(request.strategy, (Mapping, task.config)):
+        config = task.parse_config(request.strategy, numeric_fields(nw.from_native(scores).collect_schema()))
+    else:
+        raise ConfigError(
+            f"strategy: expected one of {', '.join(STRATEGIES)}, or a filter dict, got {request.strategy!r}. "
+            f"{task.config.guide}"
+        )
+    sampling = None if request.sampling is None else SamplingConfig.read(request.sampling, "sampling")
+    if sampling is not None:
+        seed = _sampling_seed(sampling, strategy, seed)
+    return _Plan(n, strategy, config, sampling, seed)
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise InputError(f"{name}: expected an int of at least 0, got {value!r} of type {type(value).__name__}")
+    return number
+
+
+def _sampling_seed(sampling: SamplingConfig, strategy: Strategy | None, seed: int) -> int:
+    if strategy is not None and not strategy.samples:
+        fitting = ", ".join(name for name, entry in STRATEGIES.items() if entry.samples)
+        raise ConfigError(
+            f"sampling: strategy {strategy.name!r} draws by itself; combine sampling with {fitting}, or a filter dict"
+        )
+    if sampling.method == "class_balanced":
+        return _CLASS_BALANCED_SEED
+    return seed if sampling.seed is None else sampling.seed
+
+
+def _within(frame: pl.LazyFrame, sampling: SamplingConfig | None) -> pl.LazyFrame:
+    """Candidates whose rank value lies within the bounds, both inclusive."""
+    if sampling is not None and sampling.min_value is not None:
+        frame = frame.filter(pl.col("rank_value") >= sampling.min_value)
+    if sampling is not None and sampling.max_value is not None:
+        frame = frame.filter(pl.col("rank_value") <= sampling.max_value)
+    return frame
+
+
+def _pick(pool: CandidatePool, plan: _Plan) -> Picks:
+    if plan.sampling is not None:
+        return draw(pool, plan.sampling, plan.n)
+    if plan.strategy is not None:
+        return plan.strategy.pick(pool, plan.n)
+    return Picks(pool.best(plan.n))
+
+
+def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks) -> str | None:
+    """Why there are fewer than asked for; None when there are not."""
+    if picks.rows.num_rows >= plan.n:
+        return None
+    run = request.run
+    what = "selected by the filter" if plan.strategy is None else "scored"
+    bounds = "" if plan.sampling is None else " within the bounds of the sampling"
+    excluded = f"; {len(request.exclude)} ids were excluded" if request.exclude else ""
+    reason = f"; {picks.reason}" if picks.reason else ""
+    return (
+        f"{picks.rows.num_rows} of {plan.n} inputs: no more are {what}{bounds} in dataset_type "
+        f"{request.dataset_type!r} of {run.model_name!r}, version {run.version_name!r}, "
+        f"epoch {request.n_epoch}{excluded}{reason}"
+    )

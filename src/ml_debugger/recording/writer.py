@@ -1,0 +1,296 @@
+"""A buffer and one thread between recorders and storage. Knows neither store nor network, only an ``append`` callable."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.util
+import os
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+
+import pyarrow as pa
+
+from ml_debugger.errors import MLDebuggerError, ServiceConnectionError, StoreError
+from ml_debugger.service.contract import AppendRequest, ModelSchema, RunKey
+
+__all__ = ["Writer", "flush_all"]
+
+# Sealed buffers that may wait for the thread; then ``put`` waits for room. Bounds memory at (waiting + 1) buffers.
+_WAITING = 2
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+# After these the same request may succeed later; any other error of ours means that it never will.
+_PASSING = (StoreError, ServiceConnectionError)
+
+
+class Writer:
+    """Collects whole inputs and hands them on in large appends, in the background.
+
+    Rows leave memory only once their append has returned. A failed append is kept, tried again under the same batch id,
+    and its error is raised by the next call. A normal end of the interpreter flushes; a crash loses at most the buffer.
+    A forked child starts empty: rows that the parent has put are the parent's to store.
+
+    Args:
+        append: Stores a request for good before it returns; idempotent by batch id.
+        run: Names of model and version.
+        buffer_rows: Rows, of all kinds together, that start an append.
+        buffer_bytes: Bytes that start an append.
+        auto_sync: Append also when rows have waited for ``sync_seconds``.
+        sync_seconds: See ``auto_sync``.
+    """
+
+    def __init__(
+        self,
+        append: Callable[[AppendRequest], None],
+        run: RunKey,
+        *,
+        buffer_rows: int = 8192,
+        buffer_bytes: int = 64 * 2**20,
+        auto_sync: bool = False,
+        sync_seconds: float = 5.0,
+    ) -> None:
+        self._append = append
+        self._run = run
+        self._buffer_rows = buffer_rows
+        self._buffer_bytes = buffer_bytes
+        self._sync_seconds = sync_seconds if auto_sync else None
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._pid = os.getpid()
+        self._changed = threading.Condition()  # guards everything below
+        self._committing = threading.Lock()  # one append at a time, in order
+        self._buffer = _Buffer()
+        self._sealed: deque[AppendRequest] = deque()
+        self._n_sealed = self._n_done = 0
+        self._error: MLDebuggerError | None = None
+        self._pause = _FIRST_PAUSE
+        self._thread: threading.Thread | None = None
+
+    @property
+    def unsaved_rows(self) -> int:
+        """Rows, of all kinds together, that are not stored yet."""
+        with self._changed:
+            waiting = sum(table.num_rows for request in self._sealed for table in request.tables.values())
+            return waiting + self._buffer.rows
+
+    def put(self, schema: ModelSchema, tables: Mapping[str, pa.Table]) -> None:
+        """Take whole inputs: tables by kind. Waits while too much is waiting to be stored.
+
+        Raises:
+            StoreError: If an earlier append failed. These rows were taken all the same, and all are tried again, unless
+                the message says that this batch was not recorded, there being no room left.
+            MLDebuggerError: If the service refused earlier rows for good; the message says why.
+        """
+        self._after_fork()
+        with self._changed:
+            while self._is_full() and len(self._sealed) >= _WAITING:
+                self._wait_for_room()
+            self._buffer.add(schema, tables)
+            _remember(self)
+            if self._is_full():
+                self._seal()
+            if self._sealed or self._sync_seconds is not None:
+                self._start_thread()
+            self._changed.notify_all()
+            self._raise_error()
+
+    def flush(self) -> None:
+        """Return when everything put before is stored.
+
+        Raises:
+            StoreError: If it cannot be stored now; the rows are kept, call again when the cause is gone.
+            MLDebuggerError: If the service refused rows for good; the message says why.
+        """
+        self._after_fork()
+        with self._changed:
+            self._seal()
+            target = self._n_sealed
+        self._store(target)
+        with self._changed:
+            self._raise_error()
+
+    def close(self) -> None:
+        """Flush. The writer may be used again."""
+        self.flush()
+
+    def _is_full(self) -> bool:
+        return self._buffer.rows >= self._buffer_rows or self._buffer.bytes >= self._buffer_bytes
+
+    def _wait_for_room(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise type(error)(f"this batch was not recorded, rows that wait fill the buffer: {error}") from error
+        self._start_thread()
+        self._changed.wait()
+        if len(self._sealed) < _WAITING:
+            self._seal()
+
+    def _seal(self) -> None:
+        for schema, tables in self._buffer.groups():
+            self._sealed.append(AppendRequest(uuid.uuid4().hex, self._run, schema, tables))
+            self._n_sealed += 1
+        self._buffer = _Buffer()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _start_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="ml-debugger-writer", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        """Store what is sealed until there is nothing to wait for; the next ``put`` starts it again."""
+        while True:
+            with self._changed:
+                if not self._sealed and not self._wait_until_due():
+                    self._thread = None
+                    return
+                target = self._n_sealed
+            try:
+                self._store(target)
+            except _PASSING as error:
+                self._note(error)
+                self._back_off()
+            except MLDebuggerError as error:
+                self._note(error)
+
+    def _wait_until_due(self) -> bool:
+        """With ``auto_sync``, wait until the buffer is old enough, and seal it. False: nothing to wait for."""
+        while self._sync_seconds is not None and self._buffer.rows and not self._sealed:
+            left = self._buffer.since + self._sync_seconds - time.monotonic()
+            if left <= 0:
+                self._seal()
+            else:
+                self._changed.wait(left)
+        return bool(self._sealed)
+
+    def _note(self, error: MLDebuggerError) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
+
+    def _back_off(self) -> None:
+        """Pause after a failure; ``flush`` does not wait for it."""
+        with self._changed:
+            deadline = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            while self._sealed and time.monotonic() < deadline:
+                self._changed.wait(deadline - time.monotonic())
+
+    def _store(self, target: int) -> None:
+        """Store the sealed requests, oldest first, until ``target`` of all ever sealed are done."""
+        while True:
+            with self._committing:
+                with self._changed:
+                    if self._n_done >= target:
+                        return
+                    request = self._sealed[0]
+                self._store_one(request)
+
+    def _store_one(self, request: AppendRequest) -> None:
+        try:
+            self._append(request)
+        except _PASSING:
+            raise
+        except MLDebuggerError:
+            self._remove_first()  # refused for good: trying again would block all that follows
+            raise
+        with self._changed:
+            self._pause = _FIRST_PAUSE
+            if isinstance(self._error, _PASSING):
+                self._error = None  # what had failed is stored now
+            self._remove_first()
+
+    def _remove_first(self) -> None:
+        with self._changed:
+            self._sealed.popleft()
+            self._n_done += 1
+            if not self._sealed and not self._buffer.rows:
+                _forget(self)
+            self._changed.notify_all()
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._start_empty()
+
+
+class _Buffer:
+    """Rows that wait to become an append."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.bytes = 0
+        self.since = time.monotonic()
+        self._parts: list[tuple[ModelSchema, Mapping[str, pa.Table]]] = []
+
+    def add(self, schema: ModelSchema, tables: Mapping[str, pa.Table]) -> None:
+        if not self._parts:
+            self.since = time.monotonic()
+        self._parts.append((schema, tables))
+        self.rows += sum(table.num_rows for table in tables.values())
+        self.bytes += sum(table.nbytes for table in tables.values())
+
+    def groups(self) -> Iterator[tuple[ModelSchema, dict[str, pa.Table]]]:
+        """One set of tables for each stretch of equal schemas."""
+        for schema, parts in groupby(self._parts, key=lambda part: part[0]):
+            by_kind: dict[str, list[pa.Table]] = {}
+            for _, tables in parts:
+                for kind, table in tables.items():
+                    by_kind.setdefault(kind, []).append(table)
+            yield schema, {kind: pa.concat_tables(tables) for kind, tables in by_kind.items()}
+
+
+# Writers with unsaved rows are kept alive until the interpreter ends, whatever becomes of their tracers.
+_unsaved: set[Writer] = set()
+_unsaved_lock = threading.Lock()
+_watched_pid: int | None = None
+
+
+def _remember(writer: Writer) -> None:
+    global _watched_pid  # noqa: PLW0603 - one exit handler per process
+    with _unsaved_lock:
+        _unsaved.add(writer)
+        if _watched_pid != os.getpid():
+            _watched_pid = os.getpid()
+            atexit.register(flush_all)
+            # children of multiprocessing end without running atexit handlers
+            multiprocessing.util.Finalize(None, flush_all, exitpriority=0)
+
+
+def _forget(writer: Writer) -> None:
+    with _unsaved_lock:
+        _unsaved.discard(writer)
+
+
+def flush_all() -> None:
+    """Flush every writer of this process; runs when the interpreter ends.
+
+    Raises:
+        StoreError: If rows could not be stored; every writer was tried.
+    """
+    with _unsaved_lock:
+        writers = list(_unsaved)
+    failures = []
+    for writer in writers:
+        try:
+            writer.flush()
+        except MLDebuggerError as error:
+            failures.append(f"{writer.unsaved_rows} rows are not stored: {error}")
+    if failures:
+        raise StoreError("; ".join(failures))
+
+
+def _forget_parent() -> None:
+    global _unsaved_lock  # noqa: PLW0603 - the parent may have held it while forking
+    _unsaved_lock = threading.Lock()
+    _unsaved.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

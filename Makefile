@@ -53,7 +53,7 @@ check: $(VENV)/.dev ## lint, types, layers and budgets
 
 docs: $(VENV)/.dev ## build the documentation site into site/, warnings are errors
 	$(call say,'Building the documentation')
-	$(BIN)/mkdocs build --strict --clean
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 	@echo 'Open site/index.html'
 
 bench: $(VENV)/.dev ## run the benchmarks and print their tables (long)

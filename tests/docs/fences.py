@@ -1,7 +1,7 @@
 """Runs the code of a Markdown page: every ``python`` fence in order, in one namespace, and every ``$ mldebugger`` line.
 
-A ``text`` fence right after a ``python`` fence is what that fence prints. Numbers may differ between machines, so they are masked
-when the two are compared. ``python -m tests.docs.fences PAGE`` runs a page and pastes what it really prints.
+A ``text`` fence right after a ``python`` fence is what that fence prints. Numbers may differ between machines, so they
+are masked when the two are compared. ``python -m tests.docs.fences PAGE`` runs a page and pastes what it really prints.
 """
 
 from __future__ import annotations
@@ -65,7 +65,11 @@ def run_python(path: Path, text: str, names: dict[str, Any]) -> Iterator[Printed
         with contextlib.redirect_stdout(out):
             exec(compile(source, str(path), "exec"), names)
         following = blocks[position + 1] if position + 1 < len(blocks) else None
-        if following and following.language == "text" and not text[block.end + 3 : following.start].replace("```text", "").strip():
+        if (
+            following
+            and following.language == "text"
+            and not text[block.end + 3 : following.start].replace("```text", "").strip()
+        ):
             yield Printed(out.getvalue(), following)
 
 

@@ -19,7 +19,7 @@ BEFORE_EVALUATION = {"trace.md"}
 
 
 def page_names(page: str) -> dict[str, Any]:
-    """Names that a page may use without defining them; leaves an evaluated run in the workspace where the page needs one."""
+    """Names that a page may use without defining them; makes an evaluated run where the page needs one."""
     names: dict[str, Any] = {"__name__": "__main__"}
     if page in SELF_CONTAINED:
         return names

@@ -1,7 +1,7 @@
 """Code blocks of the original guide: which lines they are, and the indentation that its text lost.
 
-The text itself is not kept here. A block is run word for word; only three things are filled in: a literal ``...``, a comment that
-stands for code (``# ... collect data ...``), and the values of the two credentials.
+The text itself is not kept here. A block is run word for word; only three things are filled in: a literal ``...``, a
+comment that stands for code (``# ... collect data ...``), and the values of the two credentials.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Block:
         if not GUIDE.exists():
             pytest.skip(f"the original guide is not here: {GUIDE.name}")
         content = GUIDE.read_bytes()
-        assert hashlib.sha256(content).hexdigest() == SHA256, "the guide changed: line numbers and depths no longer hold"
+        assert hashlib.sha256(content).hexdigest() == SHA256, (
+            "the guide changed: line numbers and depths no longer hold"
+        )
         lines = content.decode().splitlines()
         fill = fill or {}
         numbers = range(self.first, self.last + 1)
@@ -63,7 +65,9 @@ QUERY_THRESHOLD = Block(134, 138)
 QUERY_COMBINED = Block(139, 143)
 QUERY_OPTIONS = Block(217, 222)
 COMPLETE = Block(
-    224, 266, depths((243, 244, 1), (245, 245, 2), (261, 262, 1), (263, 263, 2), (264, 264, 1), (265, 265, 2), (266, 266, 3))
+    224,
+    266,
+    depths((243, 244, 1), (245, 245, 2), (261, 262, 1), (263, 263, 2), (264, 264, 1), (265, 265, 2), (266, 266, 3)),
 )
 ACTIVE_LEARNING = Block(359, 375, depths((361, 375, 1)))
 EPOCH = Block(380, 386)

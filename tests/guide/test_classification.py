@@ -105,7 +105,9 @@ def test_batch_method_gives_the_models_output_and_no_flags(queried: dict[str, An
     assert set(table["zone"]) <= set(ZONES)
 
 
-def test_real_time_method_flags_what_a_query_would_select(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_time_method_flags_what_a_query_would_select(
+    names: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     run(blocks.INITIALIZE_REAL_TIME, names)
     run(blocks.INFER_REAL_TIME, names)
     assert all(type(flag) is bool for flag in names["filter_flags"])
@@ -270,7 +272,7 @@ def test_epoch_of_the_result_is_used(names: dict[str, Any]) -> None:
 
 
 def test_retrained_epochs_are_told_apart(names: dict[str, Any], model: SmallNet) -> None:
-    """After epochs 0-9 and then 0-4, the latest is 4; an explicit epoch, or another version, is not confused with it."""
+    """After epochs 0-9 and then 0-4 the latest is 4; an explicit epoch, or another version, is told apart."""
     image, label, indices = next(iter(loader(VAL, batch_size=400)))
     tracer = ClassificationTracer(model, "retrained", "v1")
     evaluator = Evaluator("retrained", "v1")

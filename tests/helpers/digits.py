@@ -1,4 +1,4 @@
-"""Handwritten digits, loaders that yield ``(image, label, index)``, and a small classifier that is deliberately short of labels."""
+"""Handwritten digits, loaders that yield ``(image, label, index)``, and a small classifier short of labels."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import re
 import statistics
 import tokenize
@@ -81,7 +82,9 @@ def test_nothing_is_printed_or_stopped_by_builtins(banned: str) -> None:
 
 
 def test_nothing_is_asserted() -> None:
-    found = [f"{f.name}:{node.lineno}" for f in source_files() for node in ast.walk(f.tree) if isinstance(node, ast.Assert)]
+    found = [
+        f"{f.name}:{node.lineno}" for f in source_files() for node in ast.walk(f.tree) if isinstance(node, ast.Assert)
+    ]
     assert not found
 
 
@@ -114,11 +117,15 @@ def code_lines(file: SourceFile) -> list[tuple[int, str]]:
     """Lines that hold code, without docstrings, comments and imports."""
     skipped: set[int] = set()
     for node in ast.walk(file.tree):
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        is_text = (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        )
         if is_text or isinstance(node, ast.Import | ast.ImportFrom):
             skipped |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = enumerate(file.text.splitlines(), start=1)
-    return [(n, line.strip()) for n, line in lines if n not in skipped and line.strip() and not line.strip().startswith("#")]
+    return [
+        (n, line.strip()) for n, line in lines if n not in skipped and line.strip() and not line.strip().startswith("#")
+    ]
 
 
 def test_few_passages_stand_twice() -> None:
@@ -126,20 +133,20 @@ def test_few_passages_stand_twice() -> None:
     windows: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for file in source_files():
         lines = code_lines(file)
-        for start in range(0, len(lines) - SHARED_LINES + 1):
+        for start in range(len(lines) - SHARED_LINES + 1):
             window = lines[start : start + SHARED_LINES]
             windows[tuple(text for _, text in window)].append(f"{file.name}:{window[0][0]}")
     # Overlapping windows of one passage count once: keep the first of each pair of files.
     pairs = {}
     for places in windows.values():
-        for first, second in zip(places, places[1:], strict=False):
+        for first, second in itertools.pairwise(places):
             pairs.setdefault((first.split(":")[0], second.split(":")[0]), (first, second))
     kloc = sum(file.n_lines for file in source_files()) / 1000
     assert len(pairs) <= kloc, sorted(pairs.values())
 
 
 def test_every_source_file_has_its_test_file() -> None:
-    """Tests mirror the source: a/b.py is tested by tests/a/test_b.py, tests/a/test_b_*.py or tests/contracts/test_b.py."""
+    """Tests mirror the source: a/b.py is tested by tests/a/test_b.py, tests/a/test_b_*.py or in tests/contracts."""
     missing = []
     for file in source_files():
         if file.path.name == "__init__.py" or not functions(file):

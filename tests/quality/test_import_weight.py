@@ -9,7 +9,18 @@ import time
 
 import pytest
 
-HEAVY = ("torch", "pandas", "pyarrow", "numpy", "polars", "deltalake", "sqlalchemy", "matplotlib", "sklearn", "pydantic")
+HEAVY = (
+    "torch",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "polars",
+    "deltalake",
+    "sqlalchemy",
+    "matplotlib",
+    "sklearn",
+    "pydantic",
+)
 FRAMEWORKS = ("torch", "torchvision", "timm", "transformers", "onnxruntime", "sklearn", "matplotlib", "pandas")
 LIMIT_SECONDS = 0.2
 RUNS = 9

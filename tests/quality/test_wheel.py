@@ -45,7 +45,12 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
 def run(binaries: Path, tmp_path: Path, *command: str) -> str:
     environment = {"PATH": str(binaries), "MLD_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
     done = subprocess.run(
-        [binaries / command[0], *command[1:]], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        [binaries / command[0], *command[1:]],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

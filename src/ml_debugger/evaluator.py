@@ -299,6 +299,7 @@ class Result:
         Raises:
             InputError: If the file cannot be written.
         """
+        from ml_debugger.presentation.files import write_text
         from ml_debugger.presentation.report import ReportParts, render_report
 
         parts = ReportParts(
@@ -309,7 +310,7 @@ class Result:
             self.heatmap(),
             self.samples(),
         )
-        return _write_text(Path(path), render_report(parts))
+        return write_text(Path(path), render_report(parts))
 
     def __repr__(self) -> str:
         n_rows = self._payload.samples.num_rows
@@ -350,12 +351,3 @@ def _check_known(
     unknown = [name for name in _listed(() if wanted is None else wanted) if name not in allowed]
     if unknown:
         raise error(f"{argument}: expected some of {allowed}, got {unknown}")
-
-
-def _write_text(path: Path, text: str) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"path: cannot write {path} ({error.strerror or error}); name another place") from error
-    return path.absolute()

@@ -104,7 +104,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[MetricRow]:
     ]
 
 
-def zone_rows(zones: Iterable[Mapping[str, Any]]) -> list[ZoneRow]:
+def zone_rows(zones: Iterable[Mapping[Any, Any]]) -> list[ZoneRow]:
     """The zones of a result as text, all six in their usual order."""
     known = {row["zone"]: row for row in zones}
     return [_zone_row(name, known.get(name, {})) for name in ZONES]

@@ -1,0 +1,353 @@
+"""The command ``mldebugger``: run the demo, look at models and results, select inputs, write reports.
+
+Everything heavy is imported inside the command that needs it, so that ``mldebugger --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from ml_debugger.errors import MLDebuggerError, MLDebuggerWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ml_debugger.connect import Connection
+    from ml_debugger.service.contract import RunKey, Service
+
+__all__ = ["app", "main"]
+
+EXIT_ERROR: Final = 1
+_EXPORTED: Final = ("input_id", "unit", "label", "score", "error_proba", "zone", "support")
+
+_HELP = """Find the unlabelled samples that your trained vision model gets wrong.
+
+New here? Run  mldebugger demo  and look at the report that it writes.
+
+The workspace is the folder or object-store URL in MLD_HOME (default ~/.mldebugger), or the one that the --home of a
+command names.
+"""
+_EPILOG = (
+    "Exit codes: 0 done; 1 it could not be done, the message on stderr says why; 2 the command line is wrong. "
+    "Results go to stdout, notes and warnings to stderr."
+)
+
+
+class _Commands(TyperGroup):
+    """Turns errors and warnings that are meant for the user into lines on stderr and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with _warnings_as_lines():
+            try:
+                return super().invoke(ctx)
+            except MLDebuggerError as error:
+                typer.secho(f"error: {error}", fg="red", err=True)
+                raise typer.Exit(EXIT_ERROR) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help=_HELP,
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Home = Annotated[
+    str | None, typer.Option(help="Workspace: a folder or an object-store URL.", envvar="MLD_HOME", show_default=False)
+]
+ResultName = Annotated[str, typer.Argument(help="Name of a result, as `mldebugger results` lists it.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
+Count = Annotated[int, typer.Option("--n-data", "-n", min=1, help="How many inputs.")]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        help="How to choose: high_error_proba (default), low_error_proba, diverse_error, coverage, badge, zone_balanced, "
+        "random.",
+        show_default=False,
+    ),
+]
+Zones = Annotated[list[str] | None, typer.Option("--zone", help="Only this zone; repeat for several (any of them).")]
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", help="Only what meets all of these, as in 'error_proba>=0.5,score<0.7'; repeat for alternatives."
+    ),
+]
+DatasetType = Annotated[str, typer.Option(help="Tag of the inputs to choose from.")]
+Seed = Annotated[int, typer.Option(help="For strategies with a random part.")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app(prog_name="mldebugger")
+
+
+@app.callback()
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from ml_debugger import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    name: Annotated[str, typer.Argument(help="Which demo.")] = "classification",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures and report.")] = Path(
+        "mldebugger-demo"
+    ),
+    home: Annotated[str | None, typer.Option(help="Keep the workspace here; default: a temporary one.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of active learning.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Times that active learning is repeated.")] = 3,
+) -> None:
+    """Run the whole flow on real data, in about two minutes.
+
+    Needs the demo extra: pip install 'ml-debugger[demo]'
+    """
+    from ml_debugger.demo import DemoOptions, run_demo
+
+    run_demo(name, DemoOptions(output, rounds, seeds), typer.echo, home)
+
+
+@app.command()
+def models(home: Home = None) -> None:
+    """List models with their versions, and the newest result of each."""
+    from ml_debugger.presentation.tables import text_table
+
+    rows = _list_runs(_connect(home))
+    if not rows:
+        typer.echo("No model was traced in this workspace yet.", err=True)
+        return
+    typer.echo(text_table(("model", "task", "version", "results", "newest result"), rows, right=(3,)))
+
+
+@app.command()
+def results(
+    model_name: Annotated[str, typer.Argument(help="Name of the model, as `mldebugger models` lists it.")],
+    version_name: Annotated[str, typer.Argument(help="Version of the model.")],
+    home: Home = None,
+) -> None:
+    """List the results of a model and version, oldest first."""
+    from ml_debugger.presentation.tables import moment, percent, text_table
+    from ml_debugger.service.contract import RunKey
+
+    table = _connect(home).service.list_results(RunKey(model_name, version_name), None, None, "all")
+    if not table.num_rows:
+        typer.echo(f"No result of {model_name} {version_name} yet: request an evaluation first.", err=True)
+        return
+    rows = [
+        (
+            row["result_name"],
+            row["method_name"],
+            "-" if row["n_epoch"] is None else str(row["n_epoch"]),
+            moment(row["completed_at"]),
+            str(row["n_samples"]),
+            percent(row["error_rate"]),
+        )
+        for row in table.to_pylist()
+    ]
+    typer.echo(text_table(("result", "method", "epoch", "completed", "rows", "error rate"), rows, right=(2, 4, 5)))
+
+
+@app.command()
+def show(result_name: ResultName, home: Home = None) -> None:
+    """Show a result: zones, metrics against the baseline, notes."""
+    from ml_debugger.evaluator import Result
+
+    typer.echo(Result(_connect(home).service.get_result(result_name)).summary())
+
+
+@app.command()
+def report(result_name: ResultName, output: Output = Path("report.html"), home: Home = None) -> None:
+    """Write a result as one HTML file that needs nothing else."""
+    from ml_debugger.evaluator import Result
+
+    typer.echo(Result(_connect(home).service.get_result(result_name)).report(output))
+
+
+@app.command()
+def query(  # noqa: PLR0913  # an argument for each option of the command line
+    result_name: ResultName,
+    n_data: Count = 50,
+    strategy: Strategy = None,
+    zone: Zones = None,
+    where: Conditions = None,
+    dataset_type: DatasetType = "pool",
+    seed: Seed = 0,
+    home: Home = None,
+) -> None:
+    """Print the ids of the inputs most worth a look, best first, one per line.
+
+    Chooses from what a data filter has recorded with the weights that the result was learned from. Needs no model.
+
+    Examples: mldebugger query RESULT -n 100;
+    mldebugger query RESULT --zone critical_hotspot --where 'error_proba>=0.8'
+    """
+    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed)
+    for input_id in _select(_connect(home).service, result_name, chosen)["input_id"]:
+        typer.echo(str(input_id))
+
+
+@app.command()
+def export(  # noqa: PLR0913  # an argument for each option of the command line
+    result_name: ResultName,
+    output: Output,
+    n_data: Count = 50,
+    strategy: Strategy = None,
+    zone: Zones = None,
+    where: Conditions = None,
+    dataset_type: DatasetType = "pool",
+    seed: Seed = 0,
+    home: Home = None,
+) -> None:
+    """Write what `query` would choose, with scores and zones, as CSV (.csv) or JSON lines (.jsonl)."""
+    from ml_debugger.presentation.files import find_format, write_text
+
+    to_text = find_format(output)
+    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed)
+    service = _connect(home).service
+    frame = _with_scores(service, result_name, chosen, _select(service, result_name, chosen))
+    path = write_text(output, to_text(frame))
+    typer.echo(f"{len(frame)} inputs in {path}", err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What to choose: how many, how, among which, with what seed."""
+
+    n_data: int
+    strategy: str | dict[str, Any]
+    dataset_type: str
+    seed: int
+
+
+def _connect(home: str | None) -> Connection:
+    from ml_debugger.connect import connect
+
+    return connect(home=home)
+
+
+def _strategy(name: str | None, zones: list[str] | None, where: list[str] | None) -> str | dict[str, Any]:
+    """A strategy as the service takes it: a name, or a filter."""
+    chosen: dict[str, Any] = {}
+    if zones:
+        chosen["target_zones"] = zones
+    if where:
+        chosen["conditions"] = [_parse_condition(text) for text in where]
+    if name is not None and chosen:
+        raise typer.BadParameter("--strategy cannot be combined with --zone or --where: a filter is its own strategy")
+    return chosen or name or "high_error_proba"
+
+
+def _parse_condition(text: str) -> dict[str, str]:
+    """``"error_proba>=0.5,score<0.7"`` as ``{"error_proba": ">=0.5", "score": "<0.7"}``."""
+    pairs = [re.fullmatch(r"\s*(\w+)\s*([<>=!].*)", part) for part in text.split(",")]
+    if None in pairs:
+        raise typer.BadParameter(f"--where: expected conditions like 'error_proba>=0.5,score<0.7', got {text!r}")
+    return {pair[1]: pair[2].strip() for pair in pairs if pair}
+
+
+def _run_of(service: Service, result_name: str) -> tuple[RunKey, Mapping[str, Any]]:
+    from ml_debugger.service.contract import RunKey
+
+    info = service.get_result(result_name).info
+    return RunKey(info["model_name"], info["version_name"]), info
+
+
+def _select(service: Service, result_name: str, chosen: _Choice) -> pd.DataFrame:
+    """Ids (as given) and rank values, best first; notes and shortfall go to stderr."""
+    import pandas as pd
+
+    from ml_debugger.ids import restore_ids
+    from ml_debugger.service.contract import QueryRequest
+
+    run, info = _run_of(service, result_name)
+    answer = service.query(
+        QueryRequest(
+            run,
+            result_name,
+            chosen.n_data,
+            chosen.strategy,
+            dataset_type=chosen.dataset_type,
+            n_epoch=info["n_epoch"],
+            weights_hash=info["weights_hash"],
+            seed=chosen.seed,
+        )
+    )
+    for note in (*answer.notes, *filter(None, [answer.shortfall])):
+        typer.secho(f"note: {note}", fg="yellow", err=True)
+    ids = pd.Series(restore_ids(answer.input_ids, answer.id_kinds), dtype=object)
+    return pd.DataFrame({"input_id": ids, "rank_value": pd.Series(answer.rank_values, dtype=float)})
+
+
+def _with_scores(service: Service, result_name: str, chosen: _Choice, selected: pd.DataFrame) -> pd.DataFrame:
+    """The chosen ids with what was said about each of their units."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from ml_debugger.service.contract import ScanRequest
+
+    run, info = _run_of(service, result_name)
+    request = ScanRequest(
+        run,
+        "scores",
+        _EXPORTED,
+        (chosen.dataset_type,),
+        n_epoch=info["n_epoch"],
+        weights_hash=info["weights_hash"],
+        result_name=result_name,
+    )
+    wanted = pa.array(selected["input_id"].astype(str).tolist(), pa.string())
+    found = [batch.filter(pc.is_in(batch["input_id"], wanted)) for batch in service.scan(request)]
+    if not found:
+        return selected
+    units = pa.Table.from_batches(found).to_pandas()
+    ranked = selected.assign(text=selected["input_id"].astype(str))
+    return ranked.merge(units.rename(columns={"input_id": "text"}), on="text", how="left").drop(columns="text")
+
+
+def _list_runs(connection: Connection) -> list[tuple[str, ...]]:
+    """Model, task, version, number of results, newest result."""
+    from ml_debugger.service.contract import RunKey
+    from ml_debugger.settings import read_setting
+    from ml_debugger.store import open_store
+
+    metadata = open_store(connection.location, read_setting("MLD_DATABASE_URL") or None).metadata
+    rows: list[tuple[str, ...]] = []
+    for model_name in metadata.model_names():
+        model = metadata.model(model_name)
+        for version in metadata.versions(model_name):
+            names = connection.service.list_results(RunKey(model_name, version), None, None, "all")["result_name"]
+            newest = names[-1].as_py() if len(names) else "-"
+            rows.append((model_name, model.task if model else "-", version, str(len(names)), newest))
+    return rows
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Our own warnings as one line each on stderr; all others as usual."""
+
+    def line(message: Warning | str, category: type[Warning], *position: Any, **rest: Any) -> None:
+        if issubclass(category, MLDebuggerWarning):
+            typer.secho(f"warning: {message}", fg="yellow", err=True)
+        else:
+            usual(message, category, *position, **rest)
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.showwarning = line
+        yield

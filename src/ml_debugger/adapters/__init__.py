@@ -1,1 +1,38 @@
-"""adapters."""
+"""Framework adapters: one file and one line in `ADAPTERS` each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ml_debugger.adapters.adapter import Adapter, AdapterEntry
+from ml_debugger.adapters.plain_callable import CallableClassifier
+from ml_debugger.adapters.torch_classifier import TorchClassifier
+from ml_debugger.errors import InputError
+
+__all__ = ["ADAPTERS", "Adapter", "AdapterEntry", "find_adapter"]
+
+
+def _is_torch_module(model: Any) -> bool:
+    return isinstance(model, sys.modules["torch"].nn.Module)
+
+
+# In order of precedence: the first that accepts the model serves it.
+ADAPTERS: Final[dict[str, AdapterEntry]] = {
+    "torch_classifier": AdapterEntry("classification", "torch", _is_torch_module, TorchClassifier),
+    "callable": AdapterEntry("classification", None, lambda model: True, CallableClassifier),
+}
+
+
+def find_adapter(model: Any, target_layers: Mapping[str, str] | None = None, task: str = "classification") -> Adapter:
+    """The adapter of a model: the first in `ADAPTERS` for the task whose library is imported and that accepts it.
+
+    Raises:
+        InputError: If the model cannot be called, a target layer does not exist, or the task has no adapter.
+    """
+    for entry in ADAPTERS.values():
+        if entry.task == task and (entry.library is None or entry.library in sys.modules) and entry.accepts(model):
+            return entry.build(model, target_layers)
+    tasks = sorted({entry.task for entry in ADAPTERS.values()})
+    raise InputError(f"task: no adapter reads the output of task {task!r}; expected one of {tasks}")

@@ -1,0 +1,58 @@
+"""What a framework adapter is: a model, and the way to run it and read what it said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ml_debugger.types import ModelOutput
+
+__all__ = ["Adapter", "AdapterEntry"]
+
+
+class Adapter(Protocol):
+    """A model made readable. Built by `find_adapter`, one per tracer or filter."""
+
+    name: str
+
+    @property
+    def architecture_hash(self) -> str:
+        """Identity of the architecture, the same for wrapped, compiled and half-precision forms of one model.
+
+        Raises:
+            CaptureError: If the model is a bare callable (or has lazy layers) and has not run yet.
+        """
+
+    def weights_hash(self) -> str | None:
+        """Identity of the weights from strided samples of the parameters; None where the model shows none."""
+
+    def run(self, model_input: Any, n_inputs: int) -> tuple[Any, ModelOutput]:
+        """Run the model on B = ``n_inputs`` inputs: its own output, untouched, and what was read from it.
+
+        Raises:
+            InputError: If the output has not B rows, or is not that of the adapter's task.
+            CaptureError: If logits or features could not be read.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """What was found: feature layer, widths, how the output was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterEntry:
+    """One registered adapter.
+
+    Attributes:
+        task: The task whose output it reads.
+        library: Module that must already be imported for the adapter to apply, or None. A model object proves that
+            its
+            framework is imported, so looking for an adapter never imports one.
+        accepts: Whether the adapter takes this model.
+        build: Makes the adapter from a model and its ``target_layers``.
+    """
+
+    task: str
+    library: str | None
+    accepts: Callable[[Any], bool]
+    build: Callable[[Any, Mapping[str, str] | None], Adapter]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import re
 import shlex
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -54,33 +57,41 @@ class Printed:
     shown: Fence
 
 
-def run_python(path: Path, text: str, names: dict[str, Any]) -> Iterator[Printed]:
-    """Run the Python of a page; yields what was printed wherever the page shows an output."""
+def run_page(path: Path, text: str, names: dict[str, Any]) -> Iterator[Printed]:
+    """Run the code of a page; yields what was printed wherever the page shows an output."""
     blocks = fences(text)
-    for position, block in enumerate(blocks):
-        if block.language != "python":
+    for block, following in itertools.zip_longest(blocks, blocks[1:]):
+        if block.language == "python":
+            actual = run_python(path, block, names)
+        elif block.language == "console":
+            actual = "".join(run_command(line, names) for line in block.body.replace("\\\n", " ").splitlines())
+        else:
             continue
-        source = "\n" * (block.line - 1) + block.body
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            exec(compile(source, str(path), "exec"), names)
-        following = blocks[position + 1] if position + 1 < len(blocks) else None
-        if (
-            following
-            and following.language == "text"
-            and not text[block.end + 3 : following.start].replace("```text", "").strip()
-        ):
-            yield Printed(out.getvalue(), following)
+        if following and following.language == "text" and following.line == block.line + block.body.count("\n") + 3:
+            yield Printed(actual, following)
 
 
-def commands(text: str) -> list[list[str]]:
-    """Arguments of every ``$ mldebugger ...`` line of the console fences; a trailing backslash goes on."""
-    found = []
-    for block in fences(text):
-        if block.language == "console":
-            lines = block.body.replace("\\\n", " ").splitlines()
-            found += [shlex.split(line[2:], comments=True)[1:] for line in lines if line.startswith("$ mldebugger")]
-    return found
+def run_python(path: Path, block: Fence, names: dict[str, Any]) -> str:
+    """Run one fence in the page's names; returns what it printed."""
+    source = "\n" * (block.line - 1) + block.body  # so that tracebacks name the page's own lines
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(source, str(path), "exec"), names)
+    return out.getvalue()
+
+
+def run_command(line: str, names: dict[str, Any]) -> str:
+    """Run a ``$ mldebugger ...`` line on the page's own result; returns what it printed. Other lines are left alone."""
+    words = shlex.split(line, comments=True)
+    if words[:2] != ["$", "mldebugger"] or words[2:3] == ["demo"]:  # the demo takes minutes and has tests of its own
+        return ""
+    from ml_debugger.cli import app
+
+    shown, real = "digits_cnn_v1_classification_v1_20251219", names["result"].result_name
+    done = CliRunner().invoke(app, [real if word == shown else word for word in words[2:]])
+    if done.exit_code != 0:
+        raise AssertionError(f"{line}: exit code {done.exit_code}: {done.output}") from done.exception
+    return done.stdout.replace(real, shown)
 
 
 def masked(output: str) -> str:
@@ -92,7 +103,7 @@ def masked(output: str) -> str:
 def paste(path: Path, names: dict[str, Any]) -> None:
     """Replace the outputs that a page shows by what its code prints now."""
     text = path.read_text()
-    printed = list(run_python(path, text, names))
+    printed = list(run_page(path, text, names))
     for output in reversed(printed):
         text = text[: output.shown.start] + output.actual.rstrip() + "\n" + text[output.shown.end :]
     path.write_text(text)

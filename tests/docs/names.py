@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ml_debugger.data_filter import ClassificationDataFilter
 from ml_debugger.evaluator import Evaluator
 from ml_debugger.training import ClassificationTracer
 from tests.helpers.digits import loader, small_classifier
@@ -13,9 +14,11 @@ VAL = range(150, 650)
 POOL = range(650, 1797)
 
 # Pages that bring everything with them.
-SELF_CONTAINED = {"README.md", "quickstart.md", "callables.md"}
+SELF_CONTAINED = {"README.md", "CONTRIBUTING.md", "quickstart.md", "callables.md", "object-store.md"}
 # Pages on which the run is not yet evaluated when they begin.
 BEFORE_EVALUATION = {"trace.md"}
+# Pages on which the pool was already run.
+AFTER_INFERENCE = {"cli.md"}
 
 
 def page_names(page: str) -> dict[str, Any]:
@@ -35,4 +38,9 @@ def page_names(page: str) -> dict[str, Any]:
             for images, labels, ids in names[f"{dataset_type}_loader"]:
                 tracer(images, labels, ids, dataset_type=dataset_type)
         names["result"] = Evaluator("digits_cnn", "v1").request_evaluation()
+    if page in AFTER_INFERENCE:
+        data_filter = ClassificationDataFilter(names["model"], "digits_cnn", "v1", names["result"].result_name)
+        for images, _, ids in names["pool_loader"]:
+            data_filter(images, ids)
+        data_filter.wait_for_save()
     return names

@@ -8,10 +8,9 @@ import pkgutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import ml_debugger
-from tests.docs.fences import ROOT, commands, fences, masked, pages, run_python
+from tests.docs.fences import ROOT, fences, masked, pages, run_page
 from tests.docs.names import page_names
 
 WITH_CODE = [path for path in pages() if any(f.language in ("python", "console") for f in fences(path.read_text()))]
@@ -21,17 +20,8 @@ WITH_CODE = [path for path in pages() if any(f.language in ("python", "console")
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = path.read_text()
-    has_python = any(fence.language == "python" for fence in fences(text))
-    if has_python or commands(text):
-        names = page_names(path.name)
-    if has_python:
-        for printed in run_python(path, text, names):
-            assert masked(printed.actual) == masked(printed.shown.body)
-    for arguments in commands(text):
-        if arguments[:1] != ["demo"]:  # minutes; it has tests of its own
-            done = CliRunner().invoke(importlib.import_module("ml_debugger.cli").app, arguments)
-            assert done.exit_code == 0, (arguments, done.output, done.exception)
+    for printed in run_page(path, path.read_text(), page_names(path.name)):
+        assert masked(printed.actual) == masked(printed.shown.body)
 
 
 def modules() -> list[str]:

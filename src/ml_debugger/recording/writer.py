@@ -1,4 +1,4 @@
-"""A buffer and one thread between recorders and storage. Knows neither store nor network, only an ``append`` callable."""
+"""A buffer and one thread between recorders and storage; it knows neither, only an ``append`` callable."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Writer:
     def unsaved_rows(self) -> int:
         """Rows, of all kinds together, that are not stored yet."""
         with self._changed:
-            waiting = sum(table.num_rows for request in self._sealed for table in request.tables.values())
+            waiting: int = sum(table.num_rows for request in self._sealed for table in request.tables.values())
             return waiting + self._buffer.rows
 
     def put(self, schema: ModelSchema, tables: Mapping[str, pa.Table]) -> None:

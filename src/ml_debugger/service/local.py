@@ -1,0 +1,282 @@
+"""The seven calls in process, over a workspace."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from ml_debugger import columns
+from ml_debugger.errors import ArchitectureMismatchError, InputError, NotFoundError
+from ml_debugger.service import results
+from ml_debugger.service.contract import (
+    AppendRequest,
+    EvaluationRequest,
+    Progress,
+    QueryAnswer,
+    QueryRequest,
+    ResultPayload,
+    RunKey,
+    ScanRequest,
+)
+from ml_debugger.service.labelled import latest_epoch, select_labelled
+from ml_debugger.service.registry import bind, conform, require_model
+from ml_debugger.service.rows import Narrowing, RunRows
+from ml_debugger.store import Workspace, open_store
+from ml_debugger.store.metadata import ModelRow, ResultRow
+from ml_debugger.store.tables import Batch, RowFilter
+from ml_debugger.types import Epoch
+
+if TYPE_CHECKING:
+    from ml_debugger.estimation.error_model import ErrorModel
+
+__all__ = ["LocalService"]
+
+# Inputs come last: only recordings that are listed there are read, so a half-written append does not show.
+_WRITE_ORDER = (columns.RECORDS, columns.TRUTHS, columns.SCORES, columns.INPUTS)
+
+
+class LocalService:
+    """Implements ``contract.Service`` in this process.
+
+    Args:
+        workspace: Where rows, metadata and results are kept.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    @classmethod
+    def open(cls, location: str, database_url: str | None = None) -> LocalService:
+        """Service over a folder or URL, which is made if it is new.
+
+        Raises:
+            StoreError: If it cannot be opened.
+        """
+        return cls(open_store(location, database_url))
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where rows, metadata and results are kept."""
+        return self._workspace
+
+    def append(self, request: AppendRequest) -> None:
+        """Store whole inputs; a repeated batch id stores nothing twice.
+
+        Each table takes its rows in one commit that carries the batch id; the inputs come last and make them visible.
+        After a crash in between, the same request completes what is missing.
+
+        Raises:
+            ArchitectureMismatchError: If the model's name belongs to another architecture, task or set of columns.
+            InputError: If rows are not as the tables need them.
+            StoreError: If they could not be stored; the request can be repeated.
+        """
+        unknown = sorted(set(request.tables) - set(columns.KINDS))
+        if unknown:
+            raise InputError(f"tables: expected kinds of {columns.KINDS}, got {unknown}")
+        bound = self._bind(request)
+        rows = RunRows(self._workspace, bound, request.run)
+        tables = {kind: conform(kind, table, request.run, bound) for kind, table in request.tables.items()}
+        for kind in _WRITE_ORDER:
+            if kind in tables and tables[kind].num_rows:
+                self._workspace.tables.append(rows.key(kind), tables[kind], Batch(request.batch_id))
+
+    def scan(self, request: ScanRequest) -> Iterator[pa.RecordBatch]:
+        """Stream rows of one kind, newest recordings only; scores that are missing are made first.
+
+        Raises:
+            NotFoundError: If there is no such run, result or column.
+            InputError: If the kind is unknown, or scores are asked for without a result_name.
+            StoreError: If rows cannot be read.
+        """
+        if request.kind not in columns.KINDS:
+            raise InputError(f"kind: expected one of {columns.KINDS}, got {request.kind!r}")
+        rows = self._rows(request.run)
+        names = rows.schema(request.kind).names
+        unknown = sorted(set(request.columns or ()) - set(names))
+        if unknown:
+            raise NotFoundError(f"columns: {request.kind} has no {unknown}; it has {names}")
+        narrowing = Narrowing(
+            request.dataset_types, self._resolve(rows, request.n_epoch), request.weights_hash, request.pass_id
+        )
+        wanted = tuple(request.columns or names)
+        only = None if request.recording_ids is None else request.recording_ids.to_numpy(zero_copy_only=False)
+        if request.kind != columns.SCORES:
+            return rows.scan(request.kind, narrowing, wanted, only)
+        if request.result_name is None:
+            raise InputError("result_name: expected the name of a result, since scores belong to one, got None")
+        self._fill(rows, narrowing, request.result_name)
+        return rows.scan(request.kind, narrowing, wanted, only, result_name=request.result_name)
+
+    def evaluate(self, request: EvaluationRequest, progress: Progress | None = None) -> ResultPayload:
+        """Learn where a run errs; stores and returns the result.
+
+        Raises:
+            NotFoundError: If there is no such run.
+            EvaluationError: If the labelled rows do not allow it; the message says what is missing.
+            InputError: If the result's name is taken, or the method is unknown.
+        """
+        from ml_debugger.service.evaluation import run_evaluation
+        from ml_debugger.tasks import TASKS
+
+        rows = self._rows(request.run)
+        task = TASKS[rows.model.task]
+        method = _check_method(request.method_name, task.method)
+        chosen = select_labelled(rows, request.n_epoch)
+
+        def read(kind: str, names: tuple[str, ...], dataset_types: tuple[str, ...] | None) -> Iterator[pa.RecordBatch]:
+            return rows.scan(kind, replace(chosen.narrowing, dataset_types=dataset_types), tuple(names))
+
+        name = self._claim(request, method)
+        created_at = datetime.datetime.now(datetime.UTC)
+        completed = False
+        try:
+            resolved = replace(request, n_epoch=chosen.narrowing.n_epoch, result_name=name, method_name=method)
+            found = run_evaluation(resolved, task, read, progress)
+            info = {
+                **found.info,
+                "result_name": name,
+                "model_name": request.run.model_name,
+                "version_name": request.run.version_name,
+                "task": task.name,
+                "method_name": method,
+                "n_epoch": chosen.narrowing.n_epoch,
+                "weights_hash": chosen.weights_hash,
+                "options": dict(request.options or {}),
+                "notes": [*chosen.notes, *found.info.get("notes", ())],
+                "n_samples": found.samples.num_rows,
+                "error_rate": found.metrics["error_rate"],
+                "created_at": created_at.isoformat(),
+            }
+            payload = ResultPayload(info, found.metrics, found.samples, found.zones, found.error_codes, found.missed)
+            results.save_result(self._workspace, payload, found.model)
+            completed = True
+        finally:
+            if not completed:
+                self._workspace.metadata.release_result(name)
+        return self.get_result(name)
+
+    def list_results(self, run: RunKey, result_name: str | None, method_name: str | None, n_epoch: Epoch) -> pa.Table:
+        """Results of a run, oldest first; ``"latest"`` are those of the newest result's epoch."""
+        found = self._workspace.metadata.results(run.model_name, run.version_name, result_name)
+        if method_name not in (None, "default"):
+            found = [row for row in found if row.info["method_name"] == method_name]
+        return results.list_table(_of_epoch(found, n_epoch))
+
+    def get_result(
+        self, result_name: str | None, run: RunKey | None = None, n_epoch: Epoch = "latest"
+    ) -> ResultPayload:
+        """A result by name, or the newest of a run and epoch.
+
+        Raises:
+            NotFoundError: If there is none.
+            InputError: If neither a name nor a run is given.
+        """
+        if result_name is None and run is None:
+            raise InputError("result_name: expected a name, or a run to take the newest result of, got neither")
+        model_name, version_name = (None, None) if run is None else (run.model_name, run.version_name)
+        found = self._workspace.metadata.results(model_name, version_name, result_name)
+        if result_name is None:
+            found = _of_epoch(found, n_epoch)
+        if not found:
+            what = "no result" if result_name is None else f"no result {result_name!r}"
+            where = "" if run is None else f" of model {run.model_name!r}, version {run.version_name!r}"
+            raise NotFoundError(
+                f"{what}{where}; call request_evaluation, or list_results(n_epoch='all') for what there is"
+            )
+        return results.load_result(self._workspace, found[-1])
+
+    def get_error_model(self, result_name: str) -> ErrorModel:
+        """The error model of a result.
+
+        Raises:
+            NotFoundError: If there is no such result.
+        """
+        return results.load_error_model(self._workspace, result_name)
+
+    def query(self, request: QueryRequest) -> QueryAnswer:
+        """Select inputs; scores that are missing under the result are made first.
+
+        Raises:
+            NotFoundError: If there is no such run or result.
+            ConfigError: If the strategy or sampling is not valid.
+        """
+        from ml_debugger.service.candidates import StoredCandidates
+        from ml_debugger.service.query import run_query
+        from ml_debugger.tasks import TASKS
+
+        rows = self._rows(request.run)
+        epoch = self._resolve(rows, request.n_epoch)
+        narrowing = Narrowing((request.dataset_type,), epoch, request.weights_hash, request.pass_id)
+        model = self._fill(rows, narrowing, request.result_name)
+        source = StoredCandidates(rows, narrowing, request.result_name, model)
+        return run_query(request, TASKS[rows.model.task], source)
+
+    def _rows(self, run: RunKey) -> RunRows:
+        return RunRows(self._workspace, require_model(self._workspace.metadata, run), run)
+
+    def _resolve(self, rows: RunRows, n_epoch: Epoch) -> Epoch:
+        return latest_epoch(rows) if n_epoch == "latest" else n_epoch
+
+    def _fill(self, rows: RunRows, narrowing: Narrowing, result_name: str) -> ErrorModel:
+        from ml_debugger.service.filling import fill_scores
+        from ml_debugger.tasks import TASKS
+
+        model = self.get_error_model(result_name)
+        fill_scores(rows, narrowing, result_name, TASKS[rows.model.task], model)
+        return model
+
+    def _claim(self, request: EvaluationRequest, method: str) -> str:
+        run = request.run
+        today = datetime.datetime.now(datetime.UTC)
+        name = request.result_name or f"{run.model_name}_{run.version_name}_{method}_{today:%Y%m%d}"
+        return self._workspace.metadata.claim_result(
+            name, run.model_name, run.version_name, unique=request.result_name is None
+        )
+
+    def _bind(self, request: AppendRequest) -> ModelRow:
+        """Bind the model's name; with ``recreate``, remove its version's rows, but not before it is known to fit."""
+        metadata = self._workspace.metadata
+        before = metadata.model(request.run.model_name)
+        try:
+            bound = bind(metadata, request.run, request.schema)
+        except ArchitectureMismatchError:
+            if not request.recreate or before is None or self._has_other_rows(before, request.run):
+                raise
+            self._remove_version(before, request)
+            return bind(metadata, request.run, request.schema, rebind=True)
+        if request.recreate and before is not None:
+            self._remove_version(before, request)
+        return bound
+
+    def _has_other_rows(self, bound: ModelRow, run: RunKey) -> bool:
+        """Whether another version of the model has inputs."""
+        for version in set(self._workspace.metadata.versions(bound.model_name)) - {run.version_name}:
+            rows = RunRows(self._workspace, bound, RunKey(bound.model_name, version))
+            frame = rows.snapshot(columns.INPUTS).rows(RowFilter(version))
+            if not frame.select("recording_id").head(1).collect().is_empty():
+                return True
+        return False
+
+    def _remove_version(self, bound: ModelRow, request: AppendRequest) -> None:
+        """Remove the rows of this model and version, the inputs first: without them the rest does not show."""
+        rows = RunRows(self._workspace, bound, request.run)
+        for kind in reversed(_WRITE_ORDER):
+            batch = Batch(f"remove:{request.batch_id}")
+            self._workspace.tables.remove(rows.key(kind), request.run.version_name, batch)
+
+
+def _check_method(wanted: str, method: str) -> str:
+    if wanted not in ("default", method):
+        raise InputError(f"method_name: expected 'default' or {method!r}, got {wanted!r}")
+    return method
+
+
+def _of_epoch(found: list[ResultRow], n_epoch: Epoch) -> list[ResultRow]:
+    if n_epoch == "all" or not found:
+        return found
+    wanted = found[-1].info["n_epoch"] if n_epoch == "latest" else n_epoch
+    return [row for row in found if row.info["n_epoch"] == wanted]

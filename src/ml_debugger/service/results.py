@@ -1,0 +1,117 @@
+"""Results at rest: JSON and Parquet tables beside the error model's safetensors, and their listing."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ml_debugger.errors import NotFoundError
+from ml_debugger.service.contract import ResultPayload
+from ml_debugger.store.metadata import ResultRow
+from ml_debugger.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ml_debugger.estimation.error_model import ErrorModel
+
+__all__ = ["list_table", "load_error_model", "load_result", "save_result"]
+
+_ERROR_MODEL = "error_model.safetensors"
+_METRICS = "result.json"
+_TABLES = ("samples", "zones", "error_codes", "missed")
+
+_TIME = pa.timestamp("us", tz="UTC")
+_LISTING = pa.schema(
+    [
+        ("result_name", pa.string()),
+        ("method_name", pa.string()),
+        ("n_epoch", pa.int64()),  # null: no epoch was given, or all epochs together; then options say n_epoch = "all"
+        ("created_at", _TIME),
+        ("completed_at", _TIME),
+        ("options", pa.string()),
+        ("n_samples", pa.int64()),
+        ("error_rate", pa.float64()),
+        ("weights_hash", pa.string()),
+    ]
+)
+
+
+def save_result(workspace: Workspace, payload: ResultPayload, model: ErrorModel) -> None:
+    """Write the artefacts of a result whose name was claimed, and then list it.
+
+    Raises:
+        StoreError: If they cannot be written; the result is not listed.
+    """
+    name = payload.info["result_name"]
+    put = workspace.artifacts.put
+    put(name, _ERROR_MODEL, model.to_bytes())
+    for table in _TABLES:
+        put(name, f"{table}.parquet", _parquet(getattr(payload, table)))
+    put(name, _METRICS, json.dumps({"info": payload.info, "metrics": payload.metrics}, allow_nan=False).encode())
+    workspace.metadata.complete_result(name, payload.info)
+
+
+def load_result(workspace: Workspace, row: ResultRow) -> ResultPayload:
+    """A listed result with all its tables.
+
+    Raises:
+        NotFoundError: If an artefact was deleted.
+        StoreError: If one cannot be read.
+    """
+    metrics = json.loads(workspace.artifacts.get(row.result_name, _METRICS))["metrics"]
+    tables = {
+        table: pq.read_table(io.BytesIO(workspace.artifacts.get(row.result_name, f"{table}.parquet")))
+        for table in _TABLES
+    }
+    return ResultPayload(info=_info(row), metrics=metrics, **tables)
+
+
+def load_error_model(workspace: Workspace, result_name: str) -> ErrorModel:
+    """The error model of a result.
+
+    Raises:
+        NotFoundError: If there is no such result.
+        StoreError: If it is damaged or of a newer format.
+    """
+    from ml_debugger.estimation.error_model import ErrorModel
+
+    if not workspace.metadata.results(result_name=result_name):
+        raise NotFoundError(f"result_name: there is no result {result_name!r}")
+    return ErrorModel.from_bytes(workspace.artifacts.get(result_name, _ERROR_MODEL))
+
+
+def list_table(rows: Iterable[ResultRow]) -> pa.Table:
+    """Results as the table of ``list_results``."""
+    return pa.Table.from_pylist([_listed(_info(row)) for row in rows], _LISTING)
+
+
+def _info(row: ResultRow) -> dict[str, Any]:
+    """The stored info with the times as the database has them."""
+    return {
+        **row.info,
+        "created_at": row.created_at.isoformat(),
+        "completed_at": row.completed_at.isoformat(),
+    }
+
+
+def _listed(info: dict[str, Any]) -> dict[str, Any]:
+    options = dict(info.get("options") or {})
+    if info["n_epoch"] == "all":
+        options["n_epoch"] = "all"
+    return {
+        **{name: info.get(name) for name in _LISTING.names},
+        "n_epoch": None if info["n_epoch"] == "all" else info["n_epoch"],
+        "options": json.dumps(options),
+        **{name: datetime.datetime.fromisoformat(info[name]) for name in ("created_at", "completed_at")},
+    }
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

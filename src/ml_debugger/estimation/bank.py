@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_debugger.estimation.exact import BITS, grid_step, to_grid, to_unit_grid
+
 __all__ = ["MAX_COMPONENTS", "MAX_ROWS", "Bank", "build_bank"]
 
 MAX_COMPONENTS = 48
@@ -16,6 +18,9 @@ MAX_ROWS = 2048
 EXACT_WIDTH = 2048  # wider features get a randomised PCA: the exact one needs a D x D matrix
 SHRINKAGE = 1e-2
 CHUNK = 8192
+RANGE = 64.0  # standard deviations; features beyond are cut
+POINT_STEP = 2.0**-10  # grid of the whitened space, whose unit is the spread within a class
+HEAD_ROOM = 13  # 2**13 terms fit beside two factors of BITS bits
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -24,34 +29,36 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """Standardisation, PCA, within-class whitening, class means, and a sample of rows sorted by class.
+    """Standardisation, PCA, within-class whitening, class means, and a sample of rows by class.
+
+    Factors of products are integers on a grid, see :mod:`~ml_debugger.estimation.exact`.
 
     Attributes:
         mean: ``(D,)`` float32 feature means.
         scale: ``(D,)`` float32, 1 / standard deviation; 0 for constant features, which are thus left out.
-        projection: ``(D, P)`` float32, from standardised features to the whitened space; P <= 48.
-        unwhiten: ``(P, P)`` float32, back from the whitened to the PCA space.
-        overall: ``(P, P)`` float32, from the whitened space to the one where all rows together have unit covariance.
-        means: ``(C, P)`` float32 class means in the whitened space; zeros for classes without a row.
+        projection: ``(D, P)`` float64 integers, from standardised features to the whitened space; P <= 48.
+        steps: ``(4,)`` grid steps of standardised features, projection, ``unwhiten`` and ``overall``.
+        unwhiten: ``(P, P)`` float64 integers, back from the whitened to the PCA space.
+        overall: ``(P, P)`` float64 integers, from the whitened space to the one where all rows together have unit covariance.
+        means: ``(C, P)`` float64 integers, class means in the whitened space; zeros for classes without a row.
         known: ``(C,)`` bool, which classes have a row.
-        rows: ``(M, P)`` float32 unit vectors, sorted by class; M <= 2048.
-        starts: ``(S,)`` int64, first row of each class that has one.
         classes: ``(S,)`` int64, those classes.
-        row_errors: ``(M,)`` float32, 1 where the model was wrong on the row.
+        rows: ``(S * M, P)`` float32 integers: unit vectors, M for each class; S * M <= 2048 unless S is larger.
+        wrong: positions in ``rows`` on which the model was wrong.
         truncated: ``()`` bool, whether PCA left variance out, so that the residual says something.
     """
 
     mean: Float32
     scale: Float32
-    projection: Float32
-    unwhiten: Float32
-    overall: Float32
-    means: Float32
+    projection: Float64
+    steps: Float64
+    unwhiten: Float64
+    overall: Float64
+    means: Float64
     known: NDArray[np.bool_]
-    rows: Float32
-    starts: Int64
     classes: Int64
-    row_errors: Float32
+    rows: Float32
+    wrong: Int64
     truncated: NDArray[np.bool_]
 
     @property
@@ -87,25 +94,31 @@ def build_bank(
     centres = _class_means(reduced, truth, n_classes)
     whiten, unwhiten, overall = _whitening(reduced, reduced - centres[truth])
     kept = _sample_by_class(truth, seed)
-    rows = reduced[kept] @ whiten
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    classes, starts = np.unique(truth[kept], return_index=True)
+    factors = [axes @ whiten, unwhiten, overall]
+    bits = _feature_bits(vectors.shape[1])
+    steps = [grid_step(RANGE, bits), *(grid_step(float(np.abs(factor).max())) for factor in factors)]
+    projection, unwhiten, overall = (to_grid(factor, step) for factor, step in zip(factors, steps[1:], strict=True))
     known = np.zeros(n_classes, dtype=bool)
     known[truth] = True
     return Bank(
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
-        projection=np.ascontiguousarray(axes @ whiten, dtype=np.float32),
-        unwhiten=unwhiten.astype(np.float32),
-        overall=overall.astype(np.float32),
-        means=np.ascontiguousarray(centres @ whiten, dtype=np.float32),
+        projection=np.ascontiguousarray(projection),
+        steps=np.array(steps),
+        unwhiten=unwhiten,
+        overall=overall,
+        means=to_grid(centres @ whiten, POINT_STEP),
         known=known,
-        rows=np.ascontiguousarray(rows, dtype=np.float32),
-        starts=starts.astype(np.int64),
-        classes=classes.astype(np.int64),
-        row_errors=is_error[kept].astype(np.float32),
+        classes=np.unique(truth).astype(np.int64),
+        rows=to_unit_grid(reduced[kept] @ whiten),
+        wrong=np.flatnonzero(is_error[kept]).astype(np.int64),
         truncated=np.array(truncated),
     )
+
+
+def _feature_bits(width: int) -> int:
+    """Bits for features: a few less than ``BITS`` where more than 2**13 of them are summed."""
+    return BITS - max(0, int(np.ceil(np.log2(width))) - HEAD_ROOM)
 
 
 def _chunks(n_rows: int) -> list[slice]:
@@ -125,33 +138,36 @@ def _standardisation(vectors: NDArray[Any]) -> tuple[Float64, Float64]:
     return mean, np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0)
 
 
+def _standardised(vectors: NDArray[Any], mean: Float64, scale: Float64) -> Float64:
+    return np.asarray(np.clip((vectors - mean) * scale, -RANGE, RANGE))
+
+
 def _project(vectors: NDArray[Any], mean: Float64, scale: Float64, axes: Float64) -> Float64:
-    parts = [((vectors[part] - mean) * scale) @ axes for part in _chunks(len(vectors))]
-    return np.concatenate(parts)
+    return np.concatenate([_standardised(vectors[part], mean, scale) @ axes for part in _chunks(len(vectors))])
 
 
 def _principal_axes(vectors: NDArray[Any], mean: Float64, scale: Float64, seed: int) -> tuple[Float64, bool]:
     """``(D, P)`` orthonormal axes of greatest variance, and whether they leave variance out."""
     width = vectors.shape[1]
     if width <= EXACT_WIDTH:
-        variances, axes = np.linalg.eigh(_gram(vectors, mean, scale, np.eye(width)))
+        variances, axes = np.linalg.eigh(_covariance(vectors, mean, scale, None))
     else:
         basis = _randomised_range(vectors, mean, scale, seed)
-        variances, inner = np.linalg.eigh(_gram(vectors, mean, scale, basis))
+        variances, inner = np.linalg.eigh(_covariance(vectors, mean, scale, basis))
         axes = basis @ inner
     variances, axes = variances[::-1], axes[:, ::-1]
-    rank = int((variances > 1e-8 * max(variances[0], 1e-12)).sum()) if variances[0] > 0 else 0
+    rank = int((variances > 1e-8 * variances[0]).sum()) if variances[0] > 0 else 0
     n_kept = max(1, min(MAX_COMPONENTS, rank))
-    return axes[:, :n_kept], rank > n_kept or width > EXACT_WIDTH
+    return axes[:, :n_kept], rank > n_kept
 
 
-def _gram(vectors: NDArray[Any], mean: Float64, scale: Float64, basis: Float64) -> Float64:
-    """Covariance of the standardised rows within the columns of ``basis``."""
-    total = np.zeros((basis.shape[1], basis.shape[1]))
-    whole = len(basis) == basis.shape[1]
+def _covariance(vectors: NDArray[Any], mean: Float64, scale: Float64, basis: Float64 | None) -> Float64:
+    """Covariance of the standardised rows, within the columns of ``basis`` where given."""
+    width = vectors.shape[1] if basis is None else basis.shape[1]
+    total = np.zeros((width, width))
     for part in _chunks(len(vectors)):
-        rows = (vectors[part] - mean) * scale
-        rows = rows if whole else rows @ basis
+        rows = _standardised(vectors[part], mean, scale)
+        rows = rows if basis is None else rows @ basis
         total += rows.T @ rows
     return np.asarray(total / len(vectors))
 
@@ -161,7 +177,7 @@ def _randomised_range(vectors: NDArray[Any], mean: Float64, scale: Float64, seed
     for _ in range(3):
         total = np.zeros_like(basis)
         for part in _chunks(len(vectors)):
-            rows = (vectors[part] - mean) * scale
+            rows = _standardised(vectors[part], mean, scale)
             total += rows.T @ (rows @ basis)
         basis = np.linalg.qr(total)[0]
     return basis
@@ -184,6 +200,7 @@ def _whitening(reduced: Float64, residuals: Float64) -> tuple[Float64, Float64, 
 
 
 def _roots(covariance: Float64) -> tuple[Float64, Float64]:
+    """Symmetric inverse square root and square root of a covariance shrunk towards the sphere."""
     level = max(float(np.trace(covariance)) / len(covariance), 1e-12)
     values, vectors = np.linalg.eigh(covariance + SHRINKAGE * level * np.eye(len(covariance)))
     roots = np.sqrt(np.maximum(values, 1e-12 * level))
@@ -191,10 +208,10 @@ def _roots(covariance: Float64) -> tuple[Float64, Float64]:
 
 
 def _sample_by_class(truth: Int64, seed: int) -> Int64:
-    """Positions of at most ``MAX_ROWS`` rows sorted by class, each class in proportion to its size."""
+    """Positions of equally many rows of each class, class by class; a class with fewer repeats some."""
     order = np.random.default_rng(seed).permutation(len(truth))
     order = order[np.argsort(truth[order], kind="stable")]
-    if len(order) <= MAX_ROWS:
-        return order.astype(np.int64)
-    # Evenly spaced positions of a class-sorted, shuffled list are a stratified random sample.
-    return order[np.linspace(0, len(order) - 1, MAX_ROWS).round().astype(np.int64)].astype(np.int64)
+    _, starts, counts = np.unique(truth[order], return_index=True, return_counts=True)
+    per_class = min(max(1, MAX_ROWS // len(starts)), int(counts.max()))
+    slots = np.arange(per_class)
+    return order[(starts[:, None] + slots % counts[:, None]).reshape(-1)].astype(np.int64)

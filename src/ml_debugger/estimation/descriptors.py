@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.estimation.bank import Bank
+from ml_debugger.estimation.bank import POINT_STEP, RANGE, Bank
 from ml_debugger.estimation.blocks import in_blocks
+from ml_debugger.estimation.exact import UNIT_STEP, to_grid, to_unit_grid
 
 __all__ = ["CLASS_DESCRIPTORS", "N_VOTES", "Descriptor", "Described", "describe", "error_log_odds"]
 
@@ -65,9 +66,13 @@ CLASS_DESCRIPTORS: Final = tuple(
             1,
             "log ratio of the distances to the nearest row of the predicted and of any other class (Jiang 2018)",
         ),
-        ("vote_against", 1, "share of the neighbours' kernel vote that is not for the predicted class"),
+        ("vote_against", 1, "share of the kernel vote of all rows that is not for the predicted class"),
         ("vote_second", 1, "share of the vote for the best other class by logit"),
-        ("neighbour_errors", 1, "kernel-weighted error rate of the neighbouring rows"),
+        (
+            "neighbour_errors",
+            1,
+            "log ratio of the distances to the nearest row and to the nearest on which the model was wrong",
+        ),
         ("residual", 1, "log norm of the features outside the principal subspace"),
         ("vim", 1, "that norm minus the energy (Wang et al. 2022)"),
         ("nn_guide", -1, "similarity of the nearest row times the energy (Park et al. 2023)"),
@@ -177,14 +182,15 @@ def _largest(values: Float64, count: int) -> Float64:
     return np.ascontiguousarray(np.sort(values, axis=1)[:, ::-1][:, :count])
 
 
-def _geometry_columns(bank: Bank, vectors: NDArray[np.float32], view: _LogitView) -> tuple[list[Any], Int64, Float64]:
+def _geometry_columns(bank: Bank, vectors: NDArray[Any], view: _LogitView) -> tuple[list[Any], Int64, Float64]:
     standard = (vectors - bank.mean) * bank.scale
-    point = standard @ bank.projection
-    size = np.einsum("ij,ij->i", standard, standard).astype(np.float64)
+    size = np.einsum("ij,ij->i", standard, standard, dtype=np.float64)
+    feature_step, projection_step, unwhiten_step, overall_step = bank.steps
+    grid = to_grid(standard, feature_step, int(np.log2(RANGE / feature_step)))
+    point = to_grid((grid @ bank.projection) * (feature_step * projection_step), POINT_STEP)
     own, near, other, nearest_is_own = _class_distances(bank, point, view)
-    centred = point @ bank.overall
-    overall = np.einsum("ij,ij->i", centred, centred).astype(np.float64)
-    residual = _residual(bank, point, size)
+    overall = _squared_length((point @ bank.overall) * (overall_step * POINT_STEP))
+    residual = _residual(bank, point, size, unwhiten_step * POINT_STEP)
     votes = _Votes(bank, point, view)
     log_own = np.log(own + TINY)
     columns = [
@@ -207,10 +213,14 @@ def _geometry_columns(bank: Bank, vectors: NDArray[np.float32], view: _LogitView
     return columns, votes.classes, votes.shares
 
 
-def _class_distances(bank: Bank, point: NDArray[np.float32], view: _LogitView) -> tuple[Any, Any, Any, Any]:
+def _squared_length(vectors: Float64) -> Float64:
+    return np.asarray(np.einsum("ij,ij->i", vectors, vectors))
+
+
+def _class_distances(bank: Bank, point: Float64, view: _LogitView) -> tuple[Float64, Float64, Float64, Float64]:
     """Squared distances to the predicted, the nearest and the nearest other class, and whether the nearest is predicted."""
-    lengths = np.einsum("ij,ij->i", point, point)[:, None] + np.einsum("ij,ij->i", bank.means, bank.means)
-    squared = np.maximum(lengths - 2.0 * (point @ bank.means.T), 0.0).astype(np.float64)
+    lengths = _squared_length(point)[:, None] + _squared_length(bank.means)
+    squared = (lengths - 2.0 * (point @ bank.means.T)) * POINT_STEP**2
     squared[:, ~bank.known] = FAR
     own = squared[view.rows, view.label]
     squared[view.rows, view.label] = FAR
@@ -218,43 +228,50 @@ def _class_distances(bank: Bank, point: NDArray[np.float32], view: _LogitView) -
     return own, np.minimum(own, other), other, (own <= other).astype(np.float64)
 
 
-def _residual(bank: Bank, point: NDArray[np.float32], size: Float64) -> Float64:
+def _residual(bank: Bank, point: Float64, size: Float64, step: float) -> Float64:
     if not bank.truncated:
         return np.zeros(len(point))
-    inside = point @ bank.unwhiten
-    return np.sqrt(np.maximum(size - np.einsum("ij,ij->i", inside, inside), 0.0))
+    return np.sqrt(np.maximum(size - _squared_length((point @ bank.unwhiten) * step), 0.0))
 
 
 class _Votes:
-    """What the rows of the bank say about a point: nearest rows by class, and a kernel vote over all rows."""
+    """What the neighbouring rows say about a point: the nearest row of each class, and a kernel vote over all rows."""
 
-    def __init__(self, bank: Bank, point: NDArray[np.float32], view: _LogitView) -> None:
-        length = np.sqrt(np.einsum("ij,ij->i", point, point))[:, None]
-        similarity = (point / np.maximum(length, np.float32(1e-12))) @ bank.rows.T
-        best = np.maximum.reduceat(similarity, bank.starts, axis=1)
-        nearest = best.max(axis=1)
-        kernel = np.exp((similarity - nearest[:, None]) * np.float32(1.0 / TEMPERATURE))
-        mass = np.add.reduceat(kernel, bank.starts, axis=1).astype(np.float64)
-        total = mass.sum(axis=1)
-        share = mass / total[:, None]
-        self.nearest = nearest.astype(np.float64)
-        self.errors = (kernel * bank.row_errors).sum(axis=1) / total
-        self.own = _of_class(share, bank.classes, view.label, 0.0)
-        self.second = _of_class(share, bank.classes, view.second, 0.0)
-        same = _of_class(best, bank.classes, view.label, -1.0)
-        slot = np.searchsorted(bank.classes, view.label).clip(max=len(bank.classes) - 1)
-        others = np.where(
-            (bank.classes[slot] == view.label)[:, None] & (np.arange(best.shape[1]) == slot[:, None]), -1, best
-        )
-        self.trust = np.log(1.0 - same + TINY) - np.log(1.0 - others.max(axis=1).astype(np.float64) + TINY)
+    def __init__(self, bank: Bank, point: Float64, view: _LogitView) -> None:
+        similarity = bank.rows @ to_unit_grid(point).T  # (rows, U): reductions then run over whole vectors
+        wrong = _cosine(similarity[bank.wrong].max(axis=0, initial=-(UNIT_STEP**-2)))
+        top = _by_class(similarity, bank).max(axis=1)
+        best = _cosine(top.T)
+        self.nearest: Float64 = best.max(axis=1)
+        kernel = np.subtract(similarity, top.max(axis=0), out=similarity)
+        kernel *= np.float32(UNIT_STEP**2 / TEMPERATURE)
+        np.exp(kernel, out=kernel)
+        mass = np.ascontiguousarray(_by_class(kernel, bank).sum(axis=1).T).astype(np.float64)
+        share = mass / mass.sum(axis=1, keepdims=True)
+        slot, is_known = _slots(bank, view.label)
+        same = np.where(is_known, best[view.rows, slot], -1.0)
+        self.own = np.where(is_known, share[view.rows, slot], 0.0)
+        second, is_second_known = _slots(bank, view.second)
+        self.second = np.where(is_second_known, share[view.rows, second], 0.0)
         self.classes, self.shares = _top_votes(share, bank.classes)
+        best[view.rows, slot] = np.where(is_known, -1.0, best[view.rows, slot])
+        self.trust = np.log(1.0 - same + TINY) - np.log(1.0 - best.max(axis=1) + TINY)
+        self.errors = np.log(1.0 - self.nearest + TINY) - np.log(1.0 - wrong + TINY)
 
 
-def _of_class(values: NDArray[Any], classes: Int64, wanted: Int64, missing: float) -> Float64:
-    """For each row the value of its wanted class, or ``missing`` where the bank has no row of that class."""
-    slot = np.searchsorted(classes, wanted).clip(max=len(classes) - 1)
-    found = values[_RANGE[: len(wanted)], slot].astype(np.float64)
-    return np.where(classes[slot] == wanted, found, missing)
+def _by_class(values: NDArray[np.float32], bank: Bank) -> NDArray[np.float32]:
+    return values.reshape(len(bank.classes), -1, values.shape[1])
+
+
+def _cosine(products: NDArray[np.float32]) -> Float64:
+    """Products of grid vectors as cosines; rounding to the grid may leave them a little above 1."""
+    return np.minimum(np.ascontiguousarray(products).astype(np.float64) * UNIT_STEP**2, 1.0)
+
+
+def _slots(bank: Bank, wanted: Int64) -> tuple[Int64, NDArray[np.bool_]]:
+    """Position of each wanted class among the classes of the bank, and whether it is there."""
+    slot = np.searchsorted(bank.classes, wanted).clip(max=len(bank.classes) - 1)
+    return slot, bank.classes[slot] == wanted
 
 
 def _top_votes(share: Float64, classes: Int64) -> tuple[Int64, Float64]:

@@ -31,6 +31,7 @@ class FitSettings:
         min_errors: With fewer errors (or fewer right answers) only the baseline is calibrated.
         seed: Of the folds.
         why_baseline: Set to use the calibrated baseline for a reason that the caller knows.
+        n_categories: Number of categories; 0 = one more than the largest that occurs.
     """
 
     learners: tuple[str, ...] = ("anchored_ridge",)
@@ -38,6 +39,7 @@ class FitSettings:
     min_errors: int = 20
     seed: int = 0
     why_baseline: str | None = None
+    n_categories: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def fit(
     """
     chosen = settings or FitSettings()
     category = np.zeros(len(baseline), dtype=np.int64) if categories is None else categories
-    design = Design(descriptors, baseline, category, int(category.max(initial=0)) + 1)
+    design = Design(descriptors, baseline, category, chosen.n_categories or int(category.max(initial=0)) + 1)
     fitted = Fitted({}, {}, {}, {})
     for name, target in targets.items():
         arrays, record, mine, base = _fit_target(design, np.asarray(target, dtype=np.float64), groups, chosen)

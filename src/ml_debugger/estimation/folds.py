@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["grouped_folds"]
+__all__ = ["grouped_folds", "split_groups"]
 
 Int64 = NDArray[np.int64]
 
@@ -30,3 +30,11 @@ def grouped_folds(groups: NDArray[Any], n_folds: int, *, strata: NDArray[Any] | 
     fold = np.empty(len(names), dtype=np.int64)
     fold[order] = np.arange(len(names)) % n_folds
     return fold[member]
+
+
+def split_groups(groups: NDArray[Any], share: float, *, seed: int = 0) -> NDArray[np.bool_]:
+    """``(N,)`` True for the rows of about ``share`` of the groups, drawn at random."""
+    names, member = np.unique(groups, return_inverse=True)
+    chosen = np.zeros(len(names), dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(len(names))[: round(share * len(names))]] = True
+    return np.asarray(chosen[member])

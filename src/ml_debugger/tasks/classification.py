@@ -1,0 +1,220 @@
+"""Classification: the unit is the input itself."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ml_debugger import columns
+from ml_debugger.analysis import classification_codes
+from ml_debugger.errors import InputError
+from ml_debugger.estimation import CLASS_DESCRIPTORS, Bank, build_bank, describe, error_log_odds
+from ml_debugger.selection import FilterConfig, candidates, parse_filter
+from ml_debugger.tasks.task import Bool, Description, Diagnosis, Float64, Int64, Task, Units
+from ml_debugger.types import ModelOutput
+
+__all__ = ["CLASSIFICATION"]
+
+OUTLIER_DESCRIPTORS: Final = ("nearest_distance", "nearest_class")
+NO_TRUTH: Final = -1
+
+
+def predictions(output: ModelOutput, inputs: pa.Table) -> pa.Table:
+    """Record rows of one batch, one per input.
+
+    Raises:
+        InputError: If there are no logits, fewer than two classes, or not exactly one unit per input.
+    """
+    if output.logits is None or output.logits.shape[1] < 2:
+        got = "none" if output.logits is None else f"shape {output.logits.shape}"
+        raise InputError(f"logits: expected shape (U, C) with C >= 2 for classification, got {got}")
+    n_inputs = inputs.num_rows
+    if output.n_inputs != n_inputs or not np.array_equal(output.input_index, np.arange(n_inputs)):
+        raise InputError(
+            f"model output: expected one prediction for each of {n_inputs} inputs, got {len(output.label)}"
+        )
+    own = {
+        "unit": pa.array(np.zeros(n_inputs, dtype=np.int64)),
+        "label": pa.array(np.asarray(output.label, dtype=np.int64)),
+        "score": pa.array(np.asarray(output.score, dtype=np.float64)),
+        "features": _vectors(output.features, n_inputs),
+        "logits": _vectors(output.logits, n_inputs),
+        "box": _vectors(None, n_inputs),
+        "context": _vectors(output.context, n_inputs),
+    }
+    return _rows(columns.RECORDS, inputs, own)
+
+
+def _vectors(values: NDArray[Any] | None, n_rows: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(n_rows, pa.list_(pa.float32()))
+    flat = np.ascontiguousarray(values, dtype=np.float32)
+    offsets = (
+        np.arange(0, flat.size + 1, flat.shape[1], dtype=np.int32) if flat.shape[1] else np.zeros(n_rows + 1, np.int32)
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)))
+
+
+def _rows(kind: str, inputs: pa.Table, own: dict[str, pa.Array]) -> pa.Table:
+    schema = columns.schema_of(kind)
+    given = {name: inputs.column(name) for name in inputs.schema.names if name in schema.names}
+    return pa.table({name: own.get(name, given.get(name)) for name in schema.names}, schema=schema)
+
+
+def truths(ground_truth: Any, inputs: pa.Table, n_classes: int | None) -> pa.Table:
+    """Truth rows of one batch: one for each input whose label is known (None, NaN and -1 mean unknown).
+
+    Raises:
+        InputError: If there is not one integer label per input, or a label is not a class of the model.
+    """
+    labels = _read_labels(ground_truth, inputs.num_rows)
+    known = labels != NO_TRUTH
+    top = n_classes if n_classes is not None else np.iinfo(np.int64).max
+    outside = np.flatnonzero(known & ((labels < 0) | (labels >= top)))
+    if len(outside):
+        position = int(outside[0])
+        expected = f"0..{n_classes - 1}, the classes of the model" if n_classes is not None else "0 or more"
+        raise InputError(
+            f"labels: expected class ids in {expected}, got {labels[position]} at position {position}; "
+            "use None or -1 for an input without a label"
+        )
+    kept = inputs.filter(pa.array(known))
+    count = kept.num_rows
+    own = {
+        "truth_index": pa.array(np.zeros(count, dtype=np.int64)),
+        "truth": pa.array(labels[known]),
+        "box": _vectors(None, count),
+        "ignored": pa.array(np.zeros(count, dtype=bool)),
+    }
+    return _rows(columns.TRUTHS, kept, own)
+
+
+def _read_labels(ground_truth: Any, n_inputs: int) -> Int64:
+    """``(B,)`` labels from a list, array or tensor; -1 where unknown."""
+    values = ground_truth.tolist() if hasattr(ground_truth, "tolist") else ground_truth
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+        raise InputError(f"labels: expected one class id per input, got {type(ground_truth).__name__}")
+    items = [_read_label(value, position) for position, value in enumerate(values)]
+    if len(items) != n_inputs:
+        raise InputError(f"labels: expected {n_inputs}, one per input, got {len(items)}")
+    return np.array(items, dtype=np.int64)
+
+
+def _read_label(value: Any, position: int) -> int:
+    item = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(item, (list, tuple)):
+        if len(item) != 1:
+            raise InputError(
+                f"labels: expected one class id per input, got {len(item)} numbers at position {position}; "
+                "for one-hot or soft labels pass labels.argmax(1)"
+            )
+        item = item[0]
+    if item is None or (isinstance(item, float) and np.isnan(item)):
+        return NO_TRUTH
+    if isinstance(item, bool) or not isinstance(item, (int, float)) or item != int(item):
+        raise InputError(f"labels: expected integer class ids, got {item!r} at position {position}")
+    return int(item)
+
+
+def diagnose(records: pa.Table, truth_rows: pa.Table) -> Diagnosis:
+    """Compare predicted and annotated classes.
+
+    Args:
+        records: N rows with ``recording_id`` and ``label``.
+        truth_rows: Rows with ``recording_id``, ``truth`` and ``ignored``; at most one per recording.
+    """
+    recording = records.column("recording_id").to_numpy()
+    label = records.column("label").to_numpy()
+    named = truth_rows.column("recording_id").to_numpy()
+    order = np.argsort(named, kind="stable")
+    slot = np.searchsorted(named, recording, sorter=order).clip(max=max(len(named) - 1, 0))
+    labelled = np.zeros(len(recording), dtype=bool)
+    truth = np.full(len(recording), NO_TRUTH, dtype=np.int64)
+    ignored = np.zeros(len(recording), dtype=bool)
+    if len(named):
+        position = order[slot]
+        labelled = named[position] == recording
+        truth = np.where(labelled, truth_rows.column("truth").to_numpy()[position], NO_TRUTH)
+        ignored = labelled & truth_rows.column("ignored").to_numpy(zero_copy_only=False)[position].astype(bool)
+    return Diagnosis(labelled, truth, labelled & (truth != label), ignored, _NOTHING_MISSED)
+
+
+_NOTHING_MISSED = pa.schema(
+    [("input_id", pa.string()), ("id_kind", pa.string()), ("dataset_type", pa.string()), ("truth", pa.int64())]
+).empty_table()
+
+
+def usable(units: Units, vectors: str) -> tuple[Bool, Bool]:
+    """``(U,)`` which units have finite logits and a predicted class, and which of those have finite vectors too."""
+    n_classes = units.logits.shape[1]
+    finite = np.isfinite(units.logits).all(axis=1) & (n_classes >= 2) & (units.label >= 0) & (units.label < n_classes)
+    values = _vectors_of(units, vectors)
+    return finite, finite & np.isfinite(values).all(axis=1) & (values.shape[1] > 0)
+
+
+def _vectors_of(units: Units, vectors: str) -> NDArray[np.float32]:
+    return units.features if vectors == "features" else units.logits
+
+
+def reference(units: Units, truth: Int64, is_error: Bool, vectors: str, seed: int) -> Bank:
+    """Reference statistics of labelled units."""
+    return build_bank(_vectors_of(units, vectors), truth, is_error, units.logits.shape[1], seed=seed)
+
+
+def describe_units(units: Units, bank: Bank, vectors: str) -> Description:
+    """Descriptors of usable units."""
+    described = describe(bank, _vectors_of(units, vectors), units.logits, units.label)
+    return Description(
+        descriptors=described.descriptors,
+        baseline=described.descriptors[:, _MSP],
+        categories=units.label,
+        vote_classes=described.vote_classes,
+        vote_shares=described.vote_shares,
+    )
+
+
+def baseline(units: Units) -> Float64:
+    """``(U,)`` log-odds of the softmax probability of units with finite logits."""
+    return error_log_odds(units.logits, units.label)
+
+
+def targets(is_error: Bool) -> dict[str, Bool]:
+    """One error column: wrong or not."""
+    return {columns.ERROR_PROBA: is_error}
+
+
+def codes(
+    truth: Int64,
+    label: Int64,
+    zones: NDArray[np.object_],
+    vote_classes: Int64,
+    vote_shares: Float64,
+    min_vote: float,
+) -> list[str]:
+    """Error codes of labelled units."""
+    return classification_codes(truth, label, zones, vote_classes, vote_shares, min_vote=min_vote)
+
+
+_NAMES = [descriptor.name for descriptor in CLASS_DESCRIPTORS]
+_MSP = _NAMES.index("msp")
+
+CLASSIFICATION: Final = Task(
+    name="classification",
+    method="classification_v1",
+    config=FilterConfig,
+    parse_config=parse_filter,
+    candidates=candidates,
+    predictions=predictions,
+    truths=truths,
+    diagnose=diagnose,
+    usable=usable,
+    reference=reference,
+    describe=describe_units,
+    baseline=baseline,
+    targets=targets,
+    outlier_axis=tuple(_NAMES.index(name) for name in OUTLIER_DESCRIPTORS),
+    codes=codes,
+)

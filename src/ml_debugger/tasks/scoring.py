@@ -1,0 +1,125 @@
+"""Score rows from record rows: the same bits live and in bulk."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ml_debugger import columns
+from ml_debugger.analysis import ZoneLimits, assign_zones
+from ml_debugger.errors import InputError, NonFiniteWarning
+from ml_debugger.estimation import ErrorModel
+from ml_debugger.tasks.task import Task, Units
+from ml_debugger.tasks.units import read_units
+
+__all__ = ["OUTLIER_ZONE", "score_rows", "score_units"]
+
+OUTLIER_ZONE = "aleatoric_hotspot"
+_CHUNK = 16_384
+
+
+def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: str) -> pa.Table:
+    """One score row per record row, in their order, with the additional columns of the records.
+
+    Units with non-finite logits get ``error_proba`` 1, no support and label -1; those with non-finite or missing features
+    only get the calibrated baseline. Both are ``aleatoric_hotspot``.
+
+    Raises:
+        InputError: If the vectors are not as wide as those that the error model was fitted on.
+
+    Warns:
+        NonFiniteWarning: If there are such units.
+    """
+    parts = [records.slice(start, _CHUNK) for start in range(0, max(records.num_rows, 1), _CHUNK)]
+    scored = [_score_part(task, model, part) for part in parts]
+    n_broken, n_bare = (sum(part[position] for part in scored) for position in (1, 2))
+    if n_broken or n_bare:
+        warnings.warn(_explain(n_broken, n_bare, records.num_rows), NonFiniteWarning, stacklevel=2)
+    own = {name: np.concatenate([part[0][name] for part in scored]) for name in scored[0][0]}
+    return _table(records, own, result_name)
+
+
+def _score_part(task: Task, model: ErrorModel, records: pa.Table) -> tuple[dict[str, NDArray[Any]], int, int]:
+    units = read_units(records)
+    scored, has_logits, is_whole = score_units(task, model, units)
+    support = scored.pop("support")
+    zones = assign_zones(ZoneLimits.from_json(model.meta["limits"]), scored[columns.ERROR_PROBA], units.score, support)
+    zones[~is_whole] = OUTLIER_ZONE
+    label = np.where(has_logits, units.label, -1)
+    own = {**scored, "support": support, "zone": zones, "label": label}
+    return own, int((~has_logits).sum()), int((has_logits & ~is_whole).sum())
+
+
+def score_units(
+    task: Task, model: ErrorModel, units: Units
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Error columns and ``support`` of U units; which have usable logits; which have usable vectors as well.
+
+    Raises:
+        InputError: If the vectors are not as wide as those that the error model was fitted on.
+    """
+    vectors = str(model.meta["vectors"])
+    _check_widths(model, units)
+    has_logits, is_whole = task.usable(units, vectors)
+    scored: dict[str, NDArray[Any]] = {name: np.ones(len(units)) for name in model.meta["targets"]}
+    support = np.zeros(len(units))
+    if is_whole.any():
+        seen = task.describe(_all_or_some(units, is_whole), model.bank(), vectors)
+        predicted = model.predict(seen.descriptors, seen.baseline, seen.categories)
+        support[is_whole] = predicted.support
+        for name, values in predicted.error_proba.items():
+            scored[name][is_whole] = values
+    is_bare = has_logits & ~is_whole
+    if is_bare.any():
+        for name, values in model.predict_baseline(task.baseline(units.rows(is_bare))).items():
+            scored[name][is_bare] = values
+    return {**scored, "support": support}, has_logits, is_whole
+
+
+def _all_or_some(units: Units, chosen: NDArray[np.bool_]) -> Units:
+    return units if chosen.all() else units.rows(chosen)
+
+
+def _check_widths(model: ErrorModel, units: Units) -> None:
+    for name, values, expected in (
+        ("logits", units.logits, model.meta["n_classes"]),
+        ("features", units.features, model.meta["n_features"]),
+    ):
+        width = values.shape[1]
+        if width and expected and width != expected:
+            raise InputError(
+                f"{name}: expected width {expected}, as in the evaluated run, got {width}; "
+                "use a result of this architecture, or evaluate this model"
+            )
+
+
+def _explain(n_broken: int, n_bare: int, n_rows: int) -> str:
+    parts = []
+    if n_broken:
+        parts.append(f"{n_broken} of {n_rows} units have NaN or infinite logits: error_proba 1, label -1")
+    if n_bare:
+        parts.append(f"{n_bare} of {n_rows} units have no finite features: error_proba is the calibrated baseline")
+    return "; ".join(parts) + f"; they are in zone {OUTLIER_ZONE}"
+
+
+def _table(records: pa.Table, own: dict[str, NDArray[Any]], result_name: str) -> pa.Table:
+    schema = columns.schema_of(columns.SCORES)
+    data: dict[str, Any] = {}
+    for field in schema:
+        if field.name == "result_name":
+            data[field.name] = pa.array([result_name] * records.num_rows, type=field.type)
+        elif field.name in own:
+            data[field.name] = pa.array(own[field.name], type=field.type)
+        elif field.name in records.schema.names:
+            data[field.name] = records.column(field.name)
+        else:
+            data[field.name] = pa.nulls(records.num_rows, field.type)
+    known = {*schema.names, *columns.schema_of(columns.RECORDS).names}
+    extra = [field for field in records.schema if field.name not in known]
+    for field in extra:
+        data[field.name] = records.column(field.name)
+    return pa.table(data, schema=pa.schema([*schema, *extra]))

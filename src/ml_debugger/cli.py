@@ -45,7 +45,7 @@ _EPILOG = (
 class _Commands(TyperGroup):
     """Turns errors and warnings that are meant for the user into lines on stderr and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         with _warnings_as_lines():
             try:
                 return super().invoke(ctx)
@@ -72,8 +72,8 @@ Count = Annotated[int, typer.Option("--n-data", "-n", min=1, help="How many inpu
 Strategy = Annotated[
     str | None,
     typer.Option(
-        help="How to choose: high_error_proba (default), low_error_proba, diverse_error, coverage, badge, zone_balanced, "
-        "random.",
+        help="How to choose: high_error_proba (default), low_error_proba, diverse_error, coverage, badge, "
+        "zone_balanced, random.",
         show_default=False,
     ),
 ]
@@ -93,15 +93,21 @@ def main() -> None:
     app(prog_name="mldebugger")
 
 
-@app.callback()
-def _about(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from ml_debugger import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    del version  # shown by its own callback
 
 
 @app.command()

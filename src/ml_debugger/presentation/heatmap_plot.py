@@ -45,8 +45,8 @@ def plot_heatmap(
 
     Args:
         cells: One row per cell: ``score_low, score_high, error_proba_low, error_proba_high, count, error_rate``.
-        limits: Limits of the zones: ``t_lo``, ``t_hi`` on error probability, ``c_lo``, ``c_hi`` on confidence; None or
-            missing where the result has none.
+        limits: Limits of the zones: ``t_lo`` (0 where nothing is promised), ``t_hi`` on error probability, ``c_lo``,
+            ``c_hi`` on confidence; None or missing where the result has none.
         ax: Axes to draw on.
         title: Title of the picture.
         theme: ``"light"`` or ``"dark"``.
@@ -132,7 +132,7 @@ def _draw_limits(ax: Axes, limits: Mapping[str, float | None], colours: Theme) -
     t_hi = limits.get("t_hi")
     for name in ("t_lo", "t_hi"):
         value = limits.get(name)
-        if value is not None:
+        if value:
             ax.plot([0, 1], [value, value], label=name, **style)
             ax.text(0.008, value + 0.008, f"{name} = {value:.3g}", va="bottom", **note)
     for name in ("c_lo", "c_hi"):

@@ -126,7 +126,7 @@ THEMES: Final = {
                 "hotspot": "#e69f00",
                 "recessive_hotspot": "#d893b8",
                 "critical_hotspot": "#e4682b",
-                "aleatoric_hotspot": "#8a93a3",
+                "aleatoric_hotspot": "#6f7786",
             },
             ramp=("#10131a", "#7a4a1a", "#d0730b", "#f3ac3d", "#ffe9c2"),
         ),

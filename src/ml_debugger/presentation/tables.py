@@ -38,7 +38,8 @@ METRICS: Final = {
 }
 
 LIMITS: Final = {
-    "t_lo": "error probability below which a row is stable_coverage",
+    "min_support": "support below which a row is an aleatoric_hotspot: so few held-out rows lie as far out",
+    "t_lo": "error probability below which a row is stable_coverage; 0 where nothing can be promised",
     "t_hi": "error probability from which on a row is a hotspot",
     "c_lo": "confidence below which a hotspot is a recessive_hotspot",
     "c_hi": "confidence from which on a hotspot is a critical_hotspot",

@@ -98,13 +98,13 @@ def conform(kind: str, table: pa.Table, run: RunKey, bound: ModelRow) -> pa.Tabl
     if set(table.column_names) != set(schema.names):
         odd = sorted(set(table.column_names) ^ set(schema.names))
         raise InputError(f"{kind}: expected the columns {schema.names}, got missing or unknown {odd}")
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise InputError(f"{kind}: column {field.name!r} has nulls, every row needs a value")
     try:
         table = table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise InputError(f"{kind}: columns do not have the types of the table: {error}") from error
-    for field in schema:
-        if not field.nullable and table[field.name].null_count:
-            raise InputError(f"{kind}: column {field.name!r} has nulls, every row needs a value")
     if not pc.all(pc.equal(table["version_name"], run.version_name)).as_py() and table.num_rows:
         raise InputError(f"{kind}: every row must have the version_name {run.version_name!r} of its run")
     if kind == columns.RECORDS:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -49,8 +50,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class DeltaSnapshot:
-    """A Delta table at one version, or none yet."""
+    """A Delta table at one version, or none yet.
 
+    Attributes:
+        root: Folder or URL of the table, as plain text.
+        table: The table; None where there is none.
+        schema: Columns that readers know; others are left out, and those that files lack are null.
+    """
+
+    root: str
     table: DeltaTable | None
     schema: pa.Schema
 
@@ -60,19 +68,39 @@ class DeltaSnapshot:
         return -1 if self.table is None else self.table.version()
 
     def rows(self, where: RowFilter) -> pl.LazyFrame:
-        """Rows of the given partitions; columns that the table lacks are null."""
+        """Rows of the given partitions.
+
+        The files are taken from the table's log and named here: what libraries make of a path with spaces or percent
+        signs differs.
+        """
         empty = pl.DataFrame(pa.Table.from_batches([], self.schema)).lazy()
         if self.table is None:
             return empty
-        frame = pl.scan_delta(self.table).filter(where.expression())
-        present = {column.name for column in self.table.schema().fields}
         wanted = empty.collect_schema()
-        missing = [pl.lit(None, wanted[name]).alias(name) for name in wanted if name not in present]
-        return frame.with_columns(missing) if missing else frame
+        stored = pl.Schema({name: wanted[name] for name in wanted if name not in PARTITION_COLUMNS})
+        frames = []
+        for partition, files in self._files(where):
+            frame = pl.scan_parquet(
+                files,
+                schema=stored,
+                hive_partitioning=False,
+                glob=False,
+                missing_columns="insert",
+                extra_columns="ignore",
+            )
+            values = {name: pl.lit(value) for name, value in zip(PARTITION_COLUMNS, partition, strict=True)}
+            frames.append(frame.with_columns(**values).select(list(wanted)))
+        return pl.concat(frames) if frames else empty
 
     def last_number(self, source: str) -> int:
         """Highest batch number of a source."""
         return 0 if self.table is None else self.table.transaction_version(source) or 0
+
+    def _files(self, where: RowFilter) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+        """Partitions with the files of each."""
+        files = _partitioned(_actions(self.table)).filter(where.expression())
+        for partition, rows in files.group_by(PARTITION_COLUMNS, maintain_order=True):
+            yield tuple(map(str, partition)), [f"{self.root}/{unquote(path)}" for path in rows["path"]]
 
 
 @dataclass(slots=True)
@@ -99,7 +127,7 @@ class DeltaTables:
     def snapshot(self, key: TableKey, schema: pa.Schema) -> Snapshot:
         """The table as it is now."""
         with store_errors(f"read {key.kind}", self._root):
-            return DeltaSnapshot(self._load(key), schema)
+            return DeltaSnapshot(self._url(key), self._load(key), schema)
 
     def append(self, key: TableKey, rows: pa.Table, batch: Batch) -> bool:
         """Append in one commit unless the batch is already there."""
@@ -230,9 +258,21 @@ def _writer_properties(kind: str) -> WriterProperties:
     )
 
 
+def _actions(table: DeltaTable | None) -> pl.DataFrame:
+    """One row per file of a table: path, size, partition."""
+    return pl.DataFrame() if table is None else pl.DataFrame(table.get_add_actions(flatten=True))
+
+
+def _partitioned(actions: pl.DataFrame) -> pl.DataFrame:
+    columns = {f"partition.{name}": name for name in PARTITION_COLUMNS}
+    if actions.is_empty():
+        return pl.DataFrame(
+            schema={"path": pl.String, "size_bytes": pl.Int64, **dict.fromkeys(PARTITION_COLUMNS, pl.String)}
+        )
+    return actions.select("path", "size_bytes", *columns).rename(columns)
+
+
 def _piles(table: DeltaTable) -> list[tuple[str, ...]]:
     """Partitions with many small files."""
-    actions = pl.DataFrame(table.get_add_actions(flatten=True))
-    partition = [f"partition.{name}" for name in PARTITION_COLUMNS]
-    small = actions.filter(pl.col("size_bytes") < _SMALL).group_by(partition).len()
-    return small.filter(pl.col("len") >= _PILE).select(partition).rows()
+    small = _partitioned(_actions(table)).filter(pl.col("size_bytes") < _SMALL).group_by(PARTITION_COLUMNS).len()
+    return small.filter(pl.col("len") >= _PILE).select(PARTITION_COLUMNS).rows()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ml_debugger.errors import ConfigError
 from ml_debugger.store.artifacts import Artifacts
@@ -55,12 +55,14 @@ def open_store(location: str, database_url: str | None = None) -> Workspace:
 
 def _open_folder(location: str, database_url: str | None) -> Workspace:
     root = str(Path(location).expanduser().absolute())
+    if unquote(root) != root:
+        raise ConfigError(f"MLD_HOME: a folder whose path has a percent-encoded character cannot be used, got {root!r}")
     metadata = Metadata(open_database(database_url or f"sqlite:///{root}/metadata.db"))
     return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
 
 
 def _open_file_url(location: str, database_url: str | None) -> Workspace:
-    return _open_folder(urlsplit(location).path, database_url)
+    return _open_folder(unquote(urlsplit(location).path), database_url)
 
 
 def _open_object_store(location: str, database_url: str | None) -> Workspace:

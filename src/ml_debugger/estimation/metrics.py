@@ -16,56 +16,101 @@ Float64 = NDArray[np.float64]
 N_BINS = 15
 
 
-def auroc(probability: NDArray[Any], wrong: NDArray[Any]) -> float:
-    """Probability that an error has a higher score than a right answer, ties counting half; NaN where one kind is missing."""
-    values, inverse, counts = np.unique(probability, return_inverse=True, return_counts=True)
-    errors = np.bincount(inverse, wrong, len(values))
-    n_errors = errors.sum()
-    n_right = len(wrong) - n_errors
-    if n_errors == 0 or n_right == 0:
-        return float("nan")
+class _Sample:
+    """Rows in ascending order of their score, so that a bootstrap draw needs no sorting."""
+
+    def __init__(self, score: NDArray[Any], wrong: NDArray[Any]) -> None:
+        self.order = np.argsort(score, kind="stable")
+        self.score = np.asarray(score, dtype=np.float64)[self.order]
+        self.wrong = np.asarray(wrong, dtype=np.float64)[self.order]
+
+    def repeated(self, times: NDArray[np.int64]) -> _Sample:
+        """A sample with each row as often as ``times`` says, given in the original order of the rows."""
+        rows = np.repeat(np.arange(len(self.order)), times[self.order])
+        drawn = object.__new__(_Sample)
+        drawn.order, drawn.score, drawn.wrong = rows, self.score[rows], self.wrong[rows]
+        return drawn
+
+    def ties(self) -> tuple[Float64, Float64]:
+        """Rows and errors of each distinct score."""
+        starts = np.flatnonzero(np.concatenate([[True], self.score[1:] != self.score[:-1]]))
+        counts = np.diff(np.append(starts, len(self.score))).astype(np.float64)
+        return counts, np.add.reduceat(self.wrong, starts)
+
+
+def _auroc(sample: _Sample) -> float:
+    counts, errors = sample.ties()
     right = counts - errors
+    pairs = errors.sum() * right.sum()
     below = np.cumsum(right) - right
-    return float((errors * (below + 0.5 * right)).sum() / (n_errors * n_right))
+    return float((errors * (below + 0.5 * right)).sum() / pairs) if pairs else float("nan")
+
+
+def _area(sample: _Sample) -> float:
+    counts, errors = sample.ties()
+    risk = np.repeat(errors / counts, counts.astype(np.int64))
+    return _mean_running_rate(risk)
+
+
+def _mean_running_rate(risk: Float64) -> float:
+    return float((np.cumsum(risk) / np.arange(1, len(risk) + 1)).mean())
+
+
+def _excess_area(sample: _Sample) -> float:
+    return _area(sample) - _mean_running_rate(np.sort(sample.wrong))
+
+
+def _brier(sample: _Sample) -> float:
+    return float(((sample.score - sample.wrong) ** 2).mean())
+
+
+def _ece(sample: _Sample) -> float:
+    size = len(sample.score)
+    starts = np.unique(np.linspace(0, size, min(N_BINS, size) + 1).astype(np.int64)[:-1])
+    return float(np.abs(np.add.reduceat(sample.score - sample.wrong, starts)).sum() / size)
+
+
+def _nll(sample: _Sample) -> float:
+    return float(log_loss(sample.score, sample.wrong).mean())
+
+
+METRICS: Final[dict[str, Callable[[_Sample], float]]] = {
+    "auroc": _auroc,
+    "e_aurc": _excess_area,
+    "brier": _brier,
+    "ece": _ece,
+    "nll": _nll,
+}
+
+
+def auroc(probability: NDArray[Any], wrong: NDArray[Any]) -> float:
+    """Probability that an error scores higher than a right answer, ties counting half; NaN where one kind is missing."""
+    return _auroc(_Sample(probability, wrong))
 
 
 def risk_coverage_area(score: NDArray[Any], wrong: NDArray[Any]) -> float:
     """Area under the risk-coverage curve (AURC, Geifman et al. 2019); rows that tie share their mean risk."""
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rate = np.bincount(inverse, wrong) / counts
-    ordered = np.repeat(rate, counts)
-    return float((np.cumsum(ordered) / np.arange(1, len(ordered) + 1)).mean())
+    return _area(_Sample(score, wrong))
 
 
 def excess_area(probability: NDArray[Any], wrong: NDArray[Any]) -> float:
     """E-AURC: the area beyond that of a perfect ranking."""
-    return risk_coverage_area(probability, wrong) - risk_coverage_area(wrong, wrong)
+    return _excess_area(_Sample(probability, wrong))
 
 
 def brier(probability: NDArray[Any], wrong: NDArray[Any]) -> float:
     """Mean squared difference between probability and outcome."""
-    return float(((probability - wrong) ** 2).mean())
+    return _brier(_Sample(probability, wrong))
 
 
 def nll(probability: NDArray[Any], wrong: NDArray[Any]) -> float:
     """Mean negative log-likelihood."""
-    return float(log_loss(probability, wrong).mean())
+    return _nll(_Sample(probability, wrong))
 
 
 def ece(probability: NDArray[Any], wrong: NDArray[Any]) -> float:
     """Expected calibration error over 15 bins of equal mass."""
-    order = np.argsort(probability, kind="stable")
-    bins = np.array_split(order, min(N_BINS, len(order)))
-    return float(sum(abs(probability[part].mean() - wrong[part].mean()) * len(part) for part in bins) / len(order))
-
-
-METRICS: Final[dict[str, Callable[[NDArray[Any], NDArray[Any]], float]]] = {
-    "auroc": auroc,
-    "e_aurc": excess_area,
-    "brier": brier,
-    "ece": ece,
-    "nll": nll,
-}
+    return _ece(_Sample(probability, wrong))
 
 
 def measure(
@@ -74,41 +119,26 @@ def measure(
     """Every metric with its 95 % bootstrap interval: ``{name, name_low, name_high}``; NaN where it is undefined.
 
     Args:
-        probability: ``(N,)`` out-of-fold error probabilities.
+        probability: ``(N,)`` out-of-fold error probabilities; N >= 1.
         wrong: ``(N,)`` 0/1.
         groups: ``(N,)`` inputs; whole groups are drawn, since boxes of one image are not independent.
         draws: Bootstrap draws.
         seed: Of the draws; the same seed gives the same intervals.
     """
-    outcome = np.asarray(wrong, dtype=np.float64)
-    rows = _Resampler(groups, seed)
-    samples: dict[str, list[float]] = {name: [] for name in METRICS}
+    sample = _Sample(probability, wrong)
+    _, member = np.unique(groups, return_inverse=True)
+    n_groups = int(member.max()) + 1
+    random = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {name: [] for name in METRICS}
     for _ in range(draws):
-        chosen = rows.draw()
+        times = np.bincount(random.integers(0, n_groups, n_groups), minlength=n_groups)
+        resampled = sample.repeated(times[member])
         for name, metric in METRICS.items():
-            samples[name].append(metric(probability[chosen], outcome[chosen]))
-    result = {}
+            drawn[name].append(metric(resampled))
+    result: dict[str, float] = {}
     for name, metric in METRICS.items():
-        drawn = np.array(samples[name])
-        drawn = drawn[np.isfinite(drawn)]
-        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-        result |= {name: metric(probability, outcome), f"{name}_low": float(low), f"{name}_high": float(high)}
+        values = np.array(drawn[name])
+        values = values[np.isfinite(values)]
+        low, high = np.quantile(values, [0.025, 0.975]) if len(values) else (np.nan, np.nan)
+        result |= {name: metric(sample), f"{name}_low": float(low), f"{name}_high": float(high)}
     return result
-
-
-class _Resampler:
-    """Draws whole groups with replacement."""
-
-    def __init__(self, groups: NDArray[Any], seed: int) -> None:
-        _, member = np.unique(groups, return_inverse=True)
-        self.order = np.argsort(member, kind="stable")
-        self.counts = np.bincount(member)
-        self.starts = np.cumsum(self.counts) - self.counts
-        self.random = np.random.default_rng(seed)
-
-    def draw(self) -> NDArray[np.int64]:
-        """Rows of one bootstrap sample."""
-        groups = self.random.integers(0, len(self.counts), len(self.counts))
-        lengths = self.counts[groups]
-        offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return np.asarray(self.order[np.repeat(self.starts[groups], lengths) + offsets])

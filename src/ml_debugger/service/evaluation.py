@@ -1,0 +1,362 @@
+"""One evaluation: labelled rows in; error model, zones, codes and metrics out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ml_debugger import columns
+from ml_debugger.analysis import Certificate, ZoneLimits, assign_zones, certify, code_table, fit_limits, zone_table
+from ml_debugger.analysis.intervals import binomial_interval, rows_for_promise
+from ml_debugger.errors import EvaluationError, EvaluationWarning
+from ml_debugger.estimation import ErrorModel, FitSettings, measure
+from ml_debugger.estimation.folds import split_groups
+from ml_debugger.service.contract import EvaluationRequest, Progress
+from ml_debugger.service.evaluation_options import EvaluationOptions
+from ml_debugger.service.evaluation_rows import Reader, Rows, group_rows, read_rows
+from ml_debugger.tasks.learning import Labelled, Learned, learn
+from ml_debugger.tasks.scoring import OUTLIER_ZONE
+from ml_debugger.tasks.task import Task
+
+__all__ = ["MIN_ROWS", "Evaluation", "run_evaluation"]
+
+MIN_ROWS = 20
+FEW_TRAIN_ERRORS = 0.02  # an error rate on training rows below this says nothing about errors elsewhere
+NO_ERRORS_RISK = 0.01  # what stable_coverage tries to promise where no error was seen
+
+Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation gives, but for names and times.
+
+    Attributes:
+        model: The error model with the limits of the zones.
+        info: JSON: ``limits``, ``promise``, ``estimator``, ``roles``, ``notes`` and more.
+        metrics: JSON; None where a metric is undefined.
+        samples: One row per held-out labelled unit.
+        zones: One row per zone.
+        error_codes: One row per code and zone.
+        missed: Truths that no unit covers.
+    """
+
+    model: ErrorModel
+    info: dict[str, Any]
+    metrics: dict[str, Any]
+    samples: pa.Table
+    zones: pa.Table
+    error_codes: pa.Table
+    missed: pa.Table
+
+
+def run_evaluation(
+    request: EvaluationRequest,
+    task: Task,
+    read: Reader,
+    progress: Progress | None = None,
+    fields: Sequence[str] = (),
+) -> Evaluation:
+    """Learn where a run errs.
+
+    Args:
+        request: Its ``options``; names and epoch are resolved by the caller.
+        task: Of the model.
+        read: (kind, columns, dataset_types or None) -> newest rows of the run and epoch, streamed.
+        progress: Told of each stage.
+        fields: Additional columns of records, carried into ``samples``.
+
+    Raises:
+        ConfigError: If an option is not valid.
+        EvaluationError: If the labelled rows do not allow an evaluation.
+
+    Warns:
+        EvaluationWarning: If the evaluation had to fall back to something simpler.
+    """
+    options = EvaluationOptions.read(request.options or {}, "options")
+    tell = progress or _silent
+    tell("reading labelled rows", 0.0)
+    rows = read_rows(task, read, fields, options)
+    tell("learning", 0.3)
+    vectors = _choose_vectors(task, rows)
+    plan = _plan(task, rows, vectors, options)
+    learned = learn(task, plan.labelled, vectors, plan.settings)
+    tell("measuring", 0.8)
+    result = _conclude(task, rows, plan, learned, options)
+    tell("done", 1.0)
+    return result
+
+
+def _silent(stage: str, done: float) -> None:
+    """No one wants to know."""
+
+
+def _choose_vectors(task: Task, rows: Rows) -> str:
+    """Features where most rows with logits have finite ones, else the logits."""
+    has_logits, whole = task.usable(rows.units, "features")
+    if whole.sum() * 2 >= has_logits.sum() and whole.any():
+        return "features"
+    if rows.units.features.shape[1]:
+        count = int((has_logits & ~whole).sum())
+        _warn(rows.notes, f"{count} of {len(whole)} rows have NaN or infinite features: the logits are used instead")
+    else:
+        rows.notes.append("the model shows no features: error estimation rests on its logits alone")
+    return "logits"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Who plays which part, and what is to be promised."""
+
+    labelled: Labelled
+    settings: FitSettings
+    risk: float
+    needed: int
+    error_rate: float
+
+
+def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _Plan:
+    _, whole = task.usable(rows.units, vectors)
+    usable = rows.held_out & whole
+    groups, copies = group_rows(rows)
+    _check_enough(rows, usable, groups)
+    if copies:
+        rows.notes.append(f"{copies} rows are exact copies of another; copies are kept in one fold and out of the bank")
+    broken = int((rows.held_out & ~whole).sum())
+    if broken:
+        _warn(
+            rows.notes,
+            f"{broken} held-out rows have NaN or infinite values: they are not learned from and are {OUTLIER_ZONE}",
+        )
+    in_bank = _choose_bank(rows, whole)
+    is_error = rows.diagnosis.is_error
+    errors, count = int(is_error[usable].sum()), int(usable.sum())
+    rate = errors / count
+    risk = options.stable_risk or (rate / 3.0 if errors else NO_ERRORS_RISK)
+    needed = rows_for_promise(risk, options.confidence)
+    certifying = np.zeros(len(groups), dtype=bool)
+    if options.t_lo is None and count * options.certification_share >= needed:
+        certifying[usable] = split_groups(groups[usable], options.certification_share, seed=options.seed)
+    settings = FitSettings(
+        learners=options.learners,
+        n_folds=options.n_folds,
+        min_errors=options.min_errors,
+        seed=options.seed,
+        why_baseline=_why_baseline(rows, errors, count, options),
+    )
+    _note_extremes(rows, usable, errors, count)
+    labelled = Labelled(rows.units, rows.diagnosis.truth, is_error, groups, in_bank, rows.held_out, certifying)
+    return _Plan(labelled, settings, risk, needed, rate)
+
+
+def _check_enough(rows: Rows, usable: Bool, groups: NDArray[Any]) -> None:
+    held_out, count = int(rows.held_out.sum()), int(usable.sum())
+    tags = ", ".join(rows.fit_on)
+    if rows.units.logits.shape[1] == 0:
+        raise EvaluationError("the traced rows hold no logits: trace a model that returns them, then evaluate")
+    if held_out < MIN_ROWS:
+        raise EvaluationError(
+            f"too few labelled rows: {held_out} of {tags}, an evaluation needs at least {MIN_ROWS}; "
+            f"trace more labelled inputs (labelled so far: {rows.counts})"
+        )
+    if count < MIN_ROWS:
+        raise EvaluationError(
+            f"too few usable rows: {held_out - count} of {held_out} labelled rows of {tags} have NaN or infinite logits or "
+            "features; check the model's inputs and weights, then trace again"
+        )
+    distinct = len(np.unique(groups[usable]))
+    if distinct < MIN_ROWS // 2:
+        raise EvaluationError(
+            f"too few distinct inputs: the {count} labelled rows of {tags} are {distinct} inputs; trace more inputs"
+        )
+
+
+def _choose_bank(rows: Rows, whole: Bool) -> Bool:
+    found = int((rows.in_bank & whole).sum())
+    if found >= MIN_ROWS or bool((rows.in_bank == rows.held_out).all()):
+        return rows.in_bank
+    tags = ", ".join(rows.bank_from)
+    rows.notes.append(f"only {found} usable rows of {tags}: the held-out rows serve as reference too, by cross-fitting")
+    return rows.in_bank | rows.held_out
+
+
+def _why_baseline(rows: Rows, errors: int, count: int, options: EvaluationOptions) -> str | None:
+    """Training rows with hardly any error cannot teach what errors look like."""
+    if set(rows.fit_on) != {columns.TRAIN}:
+        return None
+    if errors >= options.min_errors and errors / count > FEW_TRAIN_ERRORS:
+        rows.notes.append(
+            "learned from training rows only, where models err less than elsewhere: error_proba is likely too low; "
+            "trace held-out labelled inputs (dataset_type 'val') for honest figures"
+        )
+        return None
+    _warn(
+        rows.notes,
+        f"only training rows are labelled and {errors} of {count} are wrong: the calibrated confidence is used; trace "
+        "held-out labelled inputs (dataset_type 'val') so that errors can be learned",
+    )
+    return f"only training rows, {errors} of {count} wrong"
+
+
+def _note_extremes(rows: Rows, usable: Bool, errors: int, count: int) -> None:
+    if errors == 0:
+        _warn(
+            rows.notes,
+            f"none of the {count} held-out rows is wrong: nothing tells errors apart, the calibrated confidence is used",
+        )
+    elif errors == count:
+        _warn(
+            rows.notes, f"all {count} held-out rows are wrong: check that labels and class ids fit the model's outputs"
+        )
+    classes = np.unique(rows.diagnosis.truth[usable])
+    if len(classes) == 1:
+        rows.notes.append(
+            f"all held-out rows have the annotated class {int(classes[0])}: figures hold for that class only"
+        )
+
+
+def _warn(notes: list[str], text: str) -> None:
+    notes.append(text)
+    warnings.warn(text, EvaluationWarning, stacklevel=2)
+
+
+def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: EvaluationOptions) -> Evaluation:
+    """Zones, codes, tables and metrics of the held-out rows."""
+    held = rows.held_out
+    probability, support = learned.error_proba[columns.ERROR_PROBA][held], learned.support[held]
+    score, is_error = rows.units.score[held], rows.diagnosis.is_error[held]
+    whole = learned.whole[held]
+    limits = fit_limits(
+        probability[whole], score[whole], support[whole], plan.error_rate, options.model_dump(include=_LIMIT_OPTIONS)
+    )
+    safe = whole & (support >= limits.min_support) & (probability < limits.t_hi)
+    promise = _promise(probability, is_error, plan.labelled.certifying[held] & safe, plan, options)
+    limits = replace(limits, t_lo=min(promise.threshold, limits.t_hi))
+    zones = assign_zones(limits, probability, score, support)
+    zones[~whole] = OUTLIER_ZONE
+    codes = task.codes(
+        rows.diagnosis.truth[held],
+        rows.units.label[held],
+        zones,
+        learned.vote_classes[held],
+        learned.vote_shares[held],
+        options.min_vote,
+    )
+    model = ErrorModel(learned.model.arrays, {**learned.model.meta, "limits": limits.to_json()})
+    samples = _samples(
+        rows,
+        {**{name: values[held] for name, values in learned.error_proba.items()}, "support": support, "zone": zones},
+        codes,
+    )
+    return Evaluation(
+        model=model,
+        info=_info(rows, plan, learned, limits, promise, options),
+        metrics=_metrics(learned, rows, plan, options),
+        samples=samples,
+        zones=zone_table(limits, zones, is_error, promise),
+        error_codes=code_table(codes, zones, samples["input_id"].to_pylist()),
+        missed=rows.diagnosis.missed,
+    )
+
+
+_LIMIT_OPTIONS = {"t_hi", "c_lo", "c_hi", "c_lo_percentile", "c_hi_percentile", "outlier_share"}
+
+
+def _promise(
+    probability: Float64, is_error: Bool, certifying: Bool, plan: _Plan, options: EvaluationOptions
+) -> Certificate:
+    """The certificate of ``stable_coverage``, or why there is none."""
+    nothing = Certificate(0.0, plan.risk, options.confidence, 0, 0, 1.0, "")
+    if options.t_lo is not None:
+        return replace(nothing, threshold=options.t_lo, sentence=f"nothing is promised: t_lo was set to {options.t_lo}")
+    if options.certification_share == 0.0:
+        return replace(nothing, sentence="nothing is promised: certification_share is 0")
+    count = int(plan.labelled.held_out.sum())
+    if not certifying.any():
+        total = int(np.ceil(plan.needed / options.certification_share))
+        sentence = (
+            f"nothing is promised: an error rate of at most {plan.risk:.2%} with {options.confidence:.0%} confidence takes at "
+            f"least {plan.needed} certification rows; label about {total} held-out rows, there are {count}"
+        )
+        return replace(nothing, sentence=sentence)
+    return certify(probability[certifying], is_error[certifying], plan.risk, options.confidence, labels=count)
+
+
+def _samples(rows: Rows, scored: dict[str, NDArray[Any]], codes: list[str]) -> pa.Table:
+    """One row per held-out unit: stored columns, scores, truth, and additional fields at the end."""
+    held = pa.array(rows.held_out)
+    table = rows.table.filter(held)
+    names = ("input_id", "id_kind", "recording_id", "unit", "dataset_type", "n_epoch", "label", "score")
+    diagnosis = rows.diagnosis
+    data: dict[str, Any] = {name: table[name] for name in names}
+    data |= {name: pa.array(scored[name]) for name in columns.ERROR_COLUMNS if name in scored}
+    data["zone"] = pa.array(scored["zone"], type=pa.string())
+    data["support"] = pa.array(scored["support"])
+    data["truth"] = pa.array(diagnosis.truth, mask=diagnosis.truth < 0).filter(held)
+    data["is_error"] = pa.array(diagnosis.is_error).filter(held)
+    data["error_code"] = pa.array(codes, type=pa.string())
+    data["ignored"] = pa.array(diagnosis.ignored).filter(held)
+    data |= {name: table[name] for name in table.schema.names if name not in data}
+    return pa.table(data)
+
+
+def _metrics(learned: Learned, rows: Rows, plan: _Plan, options: EvaluationOptions) -> dict[str, Any]:
+    """Out-of-fold metrics of the held-out rows, and the same of the calibrated baseline."""
+    held = rows.held_out
+    wrong, groups = rows.diagnosis.is_error[held], plan.labelled.groups[held]
+    errors, count = int(wrong.sum()), len(wrong)
+    low, high = binomial_interval(errors, count)
+    shared = {
+        "accuracy": 1.0 - errors / count,
+        "accuracy_low": 1.0 - high,
+        "accuracy_high": 1.0 - low,
+        "error_rate": errors / count,
+        "error_rate_low": low,
+        "error_rate_high": high,
+    }
+    tables = [
+        measure(values[columns.ERROR_PROBA][held], wrong, groups, draws=options.bootstrap, seed=options.seed)
+        for values in (learned.error_proba, learned.baseline)
+    ]
+    ours, base = ({**shared, **{name: _finite(value) for name, value in table.items()}} for table in tables)
+    return {**ours, "baseline": base}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _info(
+    rows: Rows, plan: _Plan, learned: Learned, limits: ZoneLimits, promise: Certificate, options: EvaluationOptions
+) -> dict[str, Any]:
+    meta = learned.model.meta
+    certified = {
+        "risk": promise.risk,
+        "confidence": promise.confidence,
+        "rows": promise.rows,
+        "errors": promise.errors,
+        "bound": promise.bound,
+        "sentence": promise.sentence,
+        "certification_rows": int(plan.labelled.certifying.sum()),
+    }
+    estimator = {
+        name: {**target, "used": target["learners"] or ["baseline"]} for name, target in meta["targets"].items()
+    }
+    reasons = [f"{name}: {target['reason']}" for name, target in estimator.items() if not target["learners"]]
+    return {
+        "limits": limits.to_json(),
+        "promise": certified,
+        "estimator": estimator,
+        "vectors": meta["vectors"],
+        "roles": {"fit_on": list(rows.fit_on), "bank_from": list(rows.bank_from)},
+        "labelled": rows.counts,
+        "settings": options.model_dump(mode="json"),
+        "notes": [*rows.notes, *reasons],
+    }

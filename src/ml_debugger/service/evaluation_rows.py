@@ -1,0 +1,262 @@
+"""The labelled rows of a run: who serves what, which are kept, and their vectors, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ml_debugger import columns
+from ml_debugger.errors import ConfigError, EvaluationError, InputError
+from ml_debugger.service.evaluation_options import EvaluationOptions
+from ml_debugger.tasks.task import Diagnosis, Task, Units
+from ml_debugger.tasks.units import read_matrix
+
+__all__ = ["Reader", "Rows", "group_rows", "read_rows"]
+
+Reader = Callable[[str, tuple[str, ...], tuple[str, ...] | None], Iterator[pa.RecordBatch]]
+"""(kind, columns, dataset_types or None for all) -> newest rows, streamed."""
+
+Bool = NDArray[np.bool_]
+_VECTORS = ("features", "logits")
+_LIGHT = ("input_id", "id_kind", "recording_id", "dataset_type", "n_epoch", "unit", "label", "score")
+_TRUTH = ("recording_id", "dataset_type", "truth", "ignored")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """N labelled units, in an order that does not depend on how they were stored.
+
+    Attributes:
+        table: Their rows without vectors.
+        units: The same as arrays.
+        diagnosis: What the truth says about them.
+        in_bank: ``(N,)``.
+        held_out: ``(N,)``.
+        notes: What people should know.
+        fit_on: dataset_types that are held out.
+        bank_from: dataset_types of the bank.
+        counts: Labelled rows per dataset_type before subsampling.
+    """
+
+    table: pa.Table
+    units: Units
+    diagnosis: Diagnosis
+    in_bank: Bool
+    held_out: Bool
+    notes: list[str]
+    fit_on: tuple[str, ...]
+    bank_from: tuple[str, ...]
+    counts: dict[str, int]
+
+
+def read_rows(task: Task, read: Reader, fields: Sequence[str], options: EvaluationOptions) -> Rows:
+    """Read what an evaluation needs.
+
+    Args:
+        task: Diagnoses the rows.
+        read: Gives stored rows.
+        fields: Additional columns of records to carry along.
+        options: Roles and caps.
+
+    Raises:
+        EvaluationError: If no row has a truth.
+        ConfigError: If an option names a dataset_type without labelled rows.
+    """
+    truths = _collect(read, columns.TRUTHS, _TRUTH, None)
+    if truths.num_rows == 0:
+        raise EvaluationError(
+            "no labelled rows: trace the model with labels first (ClassificationTracer), then evaluate"
+        )
+    tags = tuple(sorted(set(truths["dataset_type"].to_pylist())))
+    records = _collect(read, columns.RECORDS, (*_LIGHT, *fields), tags)
+    diagnosis = task.diagnose(records, truths)
+    notes = [*diagnosis.notes, *_count_unlabelled(records, diagnosis)]
+    counts = _count_by_tag(records, diagnosis.labelled)
+    fit_on, bank_from = choose_roles(tuple(counts), options)
+    kept = _keep(records, diagnosis, (fit_on, bank_from), options, notes)
+    table, diagnosis = records.take(pa.array(kept)), _diagnosis_of(diagnosis, kept)
+    tag = np.array(table["dataset_type"].to_pylist(), dtype=object)
+    return Rows(
+        table=table,
+        units=_read_units(read, table, tuple(sorted({*fit_on, *bank_from}))),
+        diagnosis=diagnosis,
+        in_bank=np.isin(tag, bank_from),
+        held_out=np.isin(tag, fit_on),
+        notes=notes,
+        fit_on=fit_on,
+        bank_from=bank_from,
+        counts=counts,
+    )
+
+
+def choose_roles(tags: tuple[str, ...], options: EvaluationOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """dataset_types of learner and bank: the bank is ``train``, the learner all others; if one is missing both are the same.
+
+    Raises:
+        EvaluationError: If there is no labelled dataset_type.
+        ConfigError: If an option names one that has no labelled rows.
+    """
+    if not tags:
+        raise EvaluationError("no record has a truth: trace inputs together with their labels, then evaluate")
+    for name, chosen in (("fit_on", options.fit_on), ("bank_from", options.bank_from)):
+        missing = sorted(set(chosen or ()) - set(tags))
+        if missing:
+            raise ConfigError(f"{name}: no labelled rows of dataset_type {missing}; labelled are {sorted(tags)}")
+    bank = options.bank_from or tuple(tag for tag in tags if tag == columns.TRAIN)
+    learner = options.fit_on or tuple(tag for tag in tags if tag not in bank)
+    return learner or bank, bank or learner
+
+
+def _collect(read: Reader, kind: str, names: tuple[str, ...], tags: tuple[str, ...] | None) -> pa.Table:
+    batches = [batch.select(names) for batch in read(kind, names, tags) if batch.num_rows]
+    if batches:
+        return pa.Table.from_batches(batches).combine_chunks()
+    known = columns.schema_of(kind)
+    fields = [known.field(name) if name in known.names else pa.field(name, pa.null()) for name in names]
+    return pa.schema(fields).empty_table()
+
+
+def _count_unlabelled(records: pa.Table, diagnosis: Diagnosis) -> list[str]:
+    missing = int((~diagnosis.labelled).sum())
+    return [f"{missing} of {records.num_rows} traced rows have no label and are left out"] if missing else []
+
+
+def _count_by_tag(records: pa.Table, labelled: Bool) -> dict[str, int]:
+    counted = records.filter(pa.array(labelled))["dataset_type"].value_counts().to_pylist()
+    return dict(sorted((entry["values"], entry["counts"]) for entry in counted))
+
+
+def _keep(
+    records: pa.Table,
+    diagnosis: Diagnosis,
+    roles: tuple[tuple[str, ...], tuple[str, ...]],
+    options: EvaluationOptions,
+    notes: list[str],
+) -> NDArray[np.int64]:
+    """Positions of the labelled rows to use, sorted by dataset_type, input and unit; above a cap a fixed subsample."""
+    fit_on, bank_from = roles
+    bank_only = tuple(tag for tag in bank_from if tag not in fit_on)
+    tag = np.array(records["dataset_type"].to_pylist(), dtype=object)
+    parts = []
+    for tags, cap, what in (
+        (fit_on, options.max_fit_rows, "max_fit_rows"),
+        (bank_only, options.max_bank_rows, "max_bank_rows"),
+    ):
+        found = np.flatnonzero(diagnosis.labelled & ~diagnosis.ignored & np.isin(tag, tags))
+        if len(found) > cap:
+            notes.append(
+                f"{cap} of {len(found)} labelled rows of {', '.join(tags)} are used ({what}), drawn by seed {options.seed}"
+            )
+            found = found[np.argsort(_draws(records.take(pa.array(found)), options.seed), kind="stable")[:cap]]
+        parts.append(found)
+    kept = np.concatenate(parts)
+    ordering = pl.from_arrow(
+        records.take(pa.array(kept)).select(["dataset_type", "input_id", "n_epoch", "recording_id", "unit"])
+    )
+    if not isinstance(ordering, pl.DataFrame):
+        raise InputError("records: expected a table")
+    order = ordering.with_row_index("row").sort("dataset_type", "input_id", "n_epoch", "recording_id", "unit")["row"]
+    return kept[order.to_numpy()]
+
+
+def _draws(records: pa.Table, seed: int) -> NDArray[np.uint64]:
+    """A fixed pseudo-random number per input: which rows are kept depends on ids and seed, not on the order in the store."""
+    names = zip(records["dataset_type"].to_pylist(), records["input_id"].to_pylist(), strict=True)
+    salt = f"{seed}\0".encode()
+    return np.array(
+        [
+            int.from_bytes(hashlib.blake2b(salt + f"{tag}\0{name}".encode(), digest_size=8).digest(), "little")
+            for tag, name in names
+        ],
+        dtype=np.uint64,
+    )
+
+
+def _diagnosis_of(diagnosis: Diagnosis, kept: NDArray[np.int64]) -> Diagnosis:
+    return Diagnosis(
+        diagnosis.labelled[kept],
+        diagnosis.truth[kept],
+        diagnosis.is_error[kept],
+        diagnosis.ignored[kept],
+        diagnosis.missed,
+        diagnosis.notes,
+    )
+
+
+def _read_units(read: Reader, table: pa.Table, tags: tuple[str, ...]) -> Units:
+    """The kept units with their vectors, read in one more pass."""
+    keys = pl.DataFrame(
+        {
+            "recording_id": table["recording_id"].to_numpy(),
+            "unit": table["unit"].to_numpy(),
+            "row": np.arange(table.num_rows, dtype=np.int64),
+        }
+    )
+    matrices = {name: np.empty((table.num_rows, 0), dtype=np.float32) for name in _VECTORS}
+    names = ("recording_id", "unit", *_VECTORS)
+    for batch in read(columns.RECORDS, names, tags):
+        found = pl.DataFrame({"recording_id": batch["recording_id"].to_numpy(), "unit": batch["unit"].to_numpy()})
+        joined = found.with_row_index("position").join(keys, on=["recording_id", "unit"], how="inner")
+        chosen = batch.take(pa.array(joined["position"].to_numpy()))
+        for name in _VECTORS:
+            matrices[name] = _fill(matrices[name], joined["row"].to_numpy(), read_matrix(chosen, name), name)
+    return Units(
+        label=table["label"].to_numpy().astype(np.int64),
+        score=table["score"].to_numpy().astype(np.float64),
+        features=matrices["features"],
+        logits=matrices["logits"],
+    )
+
+
+def _fill(
+    matrix: NDArray[np.float32], rows: NDArray[np.int64], values: NDArray[np.float32], name: str
+) -> NDArray[np.float32]:
+    width = values.shape[1]
+    if width == 0:
+        return matrix
+    if matrix.shape[1] == 0:
+        matrix = np.full((len(matrix), width), np.nan, dtype=np.float32)
+    if matrix.shape[1] != width:
+        raise InputError(f"{name}: expected vectors of one length, got lengths {matrix.shape[1]} and {width}")
+    matrix[rows] = values
+    return matrix
+
+
+def group_rows(rows: Rows) -> tuple[NDArray[np.int64], int]:
+    """``(N,)`` group of each unit, and how many units are exact copies of another input's.
+
+    Units of one input of a dataset_type are one group, in all epochs; inputs with exactly equal vectors are one too, so that
+    no fold learns from a copy. Where equal vectors are the rule (discrete outputs), only inputs are kept together.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    inputs = pl.from_arrow(rows.table.select(["dataset_type", "input_id"]))
+    if not isinstance(inputs, pl.DataFrame):
+        raise InputError("rows: expected a table")
+    names = inputs.select(pl.struct("dataset_type", "input_id").rank("dense").cast(pl.Int64)).to_series().to_numpy() - 1
+    contents = _content_codes(rows.units)
+    n_inputs, n_contents = int(names.max(initial=-1)) + 1, int(contents.max(initial=-1)) + 1
+    copies = len(contents) - n_contents
+    if copies == 0 or n_contents < max(20, n_inputs / 10):
+        return names, 0
+    links = coo_array((np.ones(len(names)), (names, n_inputs + contents)), shape=(n_inputs + n_contents,) * 2)
+    component = connected_components(links, directed=False)[1]
+    return component[names].astype(np.int64), copies
+
+
+def _content_codes(units: Units) -> NDArray[np.int64]:
+    """``(N,)`` one number per distinct pair of features and logits."""
+    joined = np.ascontiguousarray(np.concatenate([units.features, units.logits], axis=1))
+    if joined.shape[1] == 0:
+        return np.arange(len(joined))
+    digests = np.array([hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in joined], dtype="S16")
+    codes: NDArray[Any] = np.unique(digests, return_inverse=True)[1]
+    return codes.astype(np.int64)

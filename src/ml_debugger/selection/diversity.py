@@ -16,6 +16,8 @@ IndexArray = NDArray[np.int64]
 _REDUCED_WIDTH = 48
 _OVERSAMPLING = 8
 _BLOCK_ROWS = 1024
+# Neighbours that make a point typical, as in TypiClust.
+_TYPICAL = 20
 # Points that one ball may hold at most: keeps the neighbour lists small.
 _LARGEST_BALL = 400
 
@@ -30,14 +32,13 @@ def distinct_rows(features: FloatArray) -> IndexArray:
 
 
 def reduce_width(features: FloatArray, width: int = _REDUCED_WIDTH) -> FloatArray:
-    """``(N, min(D, width))`` principal components of the standardised ``(N, D)`` features.
+    """``(N, min(D, width))`` principal components of ``(N, D)`` features.
 
     Randomised range finder: Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 2011.
     """
     if not len(features):
         return features
-    deviation = features.std(axis=0)
-    x = (features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    x = features - features.mean(axis=0)
     sketch = width + _OVERSAMPLING
     if x.shape[1] <= width or len(x) <= sketch:
         plain: FloatArray = x
@@ -105,13 +106,14 @@ def cover(x: FloatArray, labelled: FloatArray, n: int) -> IndexArray:
 
     Greedy maximum coverage: Yehuda et al., "Active learning through a covering lens" (ProbCover), NeurIPS 2022; a
     ball that holds many points marks a typical one: Hacohen et al., "Active learning on a budget" (TypiClust), ICML
-    2022. The radius is such that n balls of median size would hold everything; when all is covered it is halved.
+    2022. The radius is the median
+    distance to the 20th neighbour (less when n is large); when all is covered it is halved.
     """
     n = min(n, len(x))
     picked = np.empty(0, np.int64)
     if n == 0:
         return picked
-    size = int(np.clip(len(x) // n, 1, _LARGEST_BALL))
+    size = int(np.clip(len(x) // n, 1, _TYPICAL))
     radius = _median_reach(x, size)
     to_labelled = _nearest(x, labelled)
     for scale in (1.0, 0.5, 0.25):

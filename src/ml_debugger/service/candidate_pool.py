@@ -140,7 +140,9 @@ class CandidatePool:
         if bank is None or bank.width != features.shape[1]:
             x = unit_rows(reduce_width(features))
             return x, np.empty((0, x.shape[1]), x.dtype)
-        return unit_rows(((features - bank.mean) * bank.scale) @ bank.projection), bank.rows
+        # Whitening blows up directions in which the labelled classes do not vary; distances to new data are taken without it.
+        x = ((features - bank.mean) * bank.scale) @ (bank.projection @ bank.unwhiten)
+        return unit_rows(x), unit_rows(bank.rows @ bank.unwhiten)
 
     def _random_key(self) -> pl.Expr:
         seed = self._seed

@@ -75,8 +75,9 @@ def run_query(request: QueryRequest, task: Task, source: CandidateSource) -> Que
 def _check(request: QueryRequest, task: Task, scores: pl.LazyFrame) -> _Plan:
     n = _whole_number("n_data", request.n_data)
     seed = _whole_number("seed", request.seed)
-    if isinstance(request.exclude, str) or not all(isinstance(input_id, str) for input_id in request.exclude):
-        raise InputError(f"exclude: expected ids as a sequence of strings, got {request.exclude!r}")
+    exclude: Any = request.exclude
+    if isinstance(exclude, str) or not all(isinstance(input_id, str) for input_id in exclude):
+        raise InputError(f"exclude: expected ids as a sequence of strings, got {exclude!r}")
     strategy, config = None, None
     if isinstance(request.strategy, str):
         strategy = find_strategy(request.strategy)

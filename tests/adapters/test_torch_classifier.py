@@ -490,7 +490,9 @@ def test_unknown_head_is_an_error_with_the_cure() -> None:
             return self.back(x) @ self.weight.t()
 
     model = Model()
-    with pytest.raises(CaptureError, match=r"target_layers=\{'features': '<module path>'\} \(top modules: \['back'\]\)"):
+    with pytest.raises(
+        CaptureError, match=r"target_layers=\{'features': '<module path>'\} \(top modules: \['back'\]\)"
+    ):
         find_adapter(model).run(torch.randn(4, 4), 4)
     x = torch.randn(4, 4)
     _, read, _ = ran(model, x, 4, target_layers={"features": "back"})
@@ -503,7 +505,9 @@ def test_unknown_head_is_an_error_with_the_cure() -> None:
 
 
 def test_target_layers_features_and_logits() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    )
     x = images()
     first, mid = model[0](x), model[:4](x)
     _, read, _ = ran(model, x, 4, target_layers={"features": "0"})
@@ -605,7 +609,11 @@ def test_scripted_models_give_logits_only() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        models = [torch.jit.trace(module, images()), torch.jit.script(module), torch.export.export(module, (images(),)).module()]
+        models = [
+            torch.jit.trace(module, images()),
+            torch.jit.script(module),
+            torch.export.export(module, (images(),)).module(),
+        ]
     for model in models:
         adapter = find_adapter(model)
         with pytest.warns(MLDebuggerWarning, match="only its logits are recorded"):

@@ -17,11 +17,10 @@ class Adapter(Protocol):
     name: str
 
     @property
-    def architecture_hash(self) -> str:
+    def architecture_hash(self) -> str | None:
         """Identity of the architecture, the same for wrapped, compiled and half-precision forms of one model.
 
-        Raises:
-            CaptureError: If the model is a bare callable (or has lazy layers) and has not run yet.
+        None while unknown: before the first call of a bare callable, or of a model with lazy layers.
         """
 
     def weights_hash(self) -> str | None:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ml_debugger.errors import CaptureError
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -38,14 +36,15 @@ def unwrap(module: nn.Module) -> nn.Module:
         module = inner
 
 
-def module_architecture(model: nn.Module) -> str:
+def module_architecture(model: nn.Module) -> str | None:
     """Hash of the module tree: class names, and names and shapes of parameters and persistent buffers.
 
-    Dtype, device, values, train or eval mode and wrappers make no difference.
-
-    Raises:
-        CaptureError: If a lazy layer has no shape yet.
+    Dtype, device, values, train or eval mode and wrappers make no difference. None while a lazy layer has no shape.
     """
+    from torch.nn.parameter import is_lazy
+
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        return None
     return _digest(json.dumps(list(_tree(model, ""))).encode())
 
 
@@ -55,15 +54,9 @@ def callable_architecture(task: str, fields: dict[str, int | None]) -> str:
 
 
 def _tree(module: nn.Module, path: str) -> Iterator[list[Any]]:
-    from torch.nn.parameter import is_lazy
-
     module = unwrap(module)
     yield [path, str(getattr(module, "original_name", type(module).__name__))]
     for name, tensor in _own_tensors(module):
-        if is_lazy(tensor):
-            raise CaptureError(
-                f"layer {path or 'model'!r} is lazy, without a shape yet; run the model on a batch first"
-            )
         yield [path, name, list(tensor.shape)]
     for name, child in module.named_children():
         yield from _tree(child, f"{path}.{name}" if path else name)

@@ -87,12 +87,8 @@ class TorchClassifier:
         return [*(self._features or ()), *([self._logits] if self._logits else ())]
 
     @property
-    def architecture_hash(self) -> str:
-        """Hash of the module tree, without wrappers.
-
-        Raises:
-            CaptureError: If a lazy layer has no shape yet.
-        """
+    def architecture_hash(self) -> str | None:
+        """Hash of the module tree, without wrappers; None while a lazy layer has no shape."""
         if self._architecture is None:
             self._architecture = module_architecture(self._model)
         return self._architecture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -126,16 +127,15 @@ class LocalService:
         task = TASKS[rows.model.task]
         method = _check_method(request.method_name, task.method)
         chosen = select_labelled(rows, request.n_epoch)
+        winners = rows.winners(chosen.narrowing)  # once: every pass over the rows reads the same recordings
 
         def read(kind: str, names: tuple[str, ...], dataset_types: tuple[str, ...] | None) -> Iterator[pa.RecordBatch]:
-            return rows.scan(kind, replace(chosen.narrowing, dataset_types=dataset_types), tuple(names))
+            frame = rows.frame(kind, replace(chosen.narrowing, dataset_types=dataset_types))
+            return rows.stream(kind, frame, tuple(names), winners)
 
-        name = self._claim(request, method)
-        created_at = datetime.datetime.now(datetime.UTC)
-        completed = False
-        try:
+        with self._claimed(request, method) as (name, created_at):
             resolved = replace(request, n_epoch=chosen.narrowing.n_epoch, result_name=name, method_name=method)
-            found = run_evaluation(resolved, task, read, progress)
+            found = run_evaluation(resolved, task, read, progress, tuple(rows.model.fields))
             info = {
                 **found.info,
                 "result_name": name,
@@ -146,17 +146,13 @@ class LocalService:
                 "n_epoch": chosen.narrowing.n_epoch,
                 "weights_hash": chosen.weights_hash,
                 "options": dict(request.options or {}),
-                "notes": [*chosen.notes, *found.info.get("notes", ())],
+                "notes": [*chosen.notes, *found.info["notes"]],
                 "n_samples": found.samples.num_rows,
                 "error_rate": found.metrics["error_rate"],
                 "created_at": created_at.isoformat(),
             }
             payload = ResultPayload(info, found.metrics, found.samples, found.zones, found.error_codes, found.missed)
             results.save_result(self._workspace, payload, found.model)
-            completed = True
-        finally:
-            if not completed:
-                self._workspace.metadata.release_result(name)
         return self.get_result(name)
 
     def list_results(self, run: RunKey, result_name: str | None, method_name: str | None, n_epoch: Epoch) -> pa.Table:
@@ -229,13 +225,20 @@ class LocalService:
         fill_scores(rows, narrowing, result_name, TASKS[rows.model.task], model)
         return model
 
-    def _claim(self, request: EvaluationRequest, method: str) -> str:
-        run = request.run
-        today = datetime.datetime.now(datetime.UTC)
-        name = request.result_name or f"{run.model_name}_{run.version_name}_{method}_{today:%Y%m%d}"
-        return self._workspace.metadata.claim_result(
-            name, run.model_name, run.version_name, unique=request.result_name is None
+    @contextmanager
+    def _claimed(self, request: EvaluationRequest, method: str) -> Iterator[tuple[str, datetime.datetime]]:
+        """A name reserved for a result, given back unless the result is complete at the end."""
+        run, now = request.run, datetime.datetime.now(datetime.UTC)
+        name = self._workspace.metadata.claim_result(
+            request.result_name or f"{run.model_name}_{run.version_name}_{method}_{now:%Y%m%d}",
+            run.model_name,
+            run.version_name,
+            unique=request.result_name is None,
         )
+        try:
+            yield name, now
+        finally:
+            self._workspace.metadata.release_result(name)
 
     def _bind(self, request: AppendRequest) -> ModelRow:
         """Bind the model's name; with ``recreate``, remove its version's rows, but not before it is known to fit."""

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from ml_debugger.adapters.fingerprint import WeightsHash, callable_architecture, module_architecture, unwrap
-from ml_debugger.errors import CaptureError
 
 
 def net(width: int = 600, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -33,8 +32,8 @@ def test_wrappers_and_forms_share_the_hashes(process_group: None) -> None:
     forms = {
         "data parallel": nn.DataParallel(model),
         "distributed": nn.parallel.DistributedDataParallel(model),
-        "compiled": torch.compile(model),
-        "both": torch.compile(nn.DataParallel(model)),
+        "compiled": torch.compile(model, backend="eager"),
+        "both": torch.compile(nn.DataParallel(model), backend="eager"),
         "train": copy.deepcopy(model).train(),
         "channels_last": copy.deepcopy(model).to(memory_format=torch.channels_last),
         "double": copy.deepcopy(model).double(),
@@ -44,7 +43,9 @@ def test_wrappers_and_forms_share_the_hashes(process_group: None) -> None:
         assert WeightsHash(form)() == WeightsHash(model)(), name
     assert unwrap(forms["both"]) is model
     assert module_architecture(copy.deepcopy(model).half()) == module_architecture(model)
-    assert module_architecture(nn.Sequential(torch.compile(model))) == module_architecture(nn.Sequential(model))
+    assert module_architecture(nn.Sequential(torch.compile(model, backend="eager"))) == module_architecture(
+        nn.Sequential(model)
+    )
 
 
 def test_other_architectures_differ() -> None:
@@ -66,8 +67,7 @@ def test_caches_in_buffers_do_not_count() -> None:
 
 def test_a_lazy_model_has_no_hash_before_it_ran() -> None:
     model = nn.Sequential(nn.LazyLinear(3))
-    with pytest.raises(CaptureError, match="layer '0' is lazy"):
-        module_architecture(model)
+    assert module_architecture(model) is None
     model(torch.randn(2, 4))
     assert module_architecture(model) == module_architecture(nn.Sequential(nn.Linear(4, 3)))
 

@@ -148,8 +148,7 @@ def test_outputs_that_cannot_be_read(output: Any, error: type[Exception], messag
 def test_hashes_and_description() -> None:
     adapter = find_adapter(lambda x: LOGITS)
     assert adapter.weights_hash() is None
-    with pytest.raises(CaptureError, match="after its first call"):
-        _ = adapter.architecture_hash
+    assert adapter.architecture_hash is None
     adapter.run(None, 4)
     other = find_adapter(lambda x: LOGITS[:2])
     other.run(None, 2)
@@ -212,7 +211,7 @@ def test_scikit_learn(digits: tuple[np.ndarray, np.ndarray]) -> None:
 
     x, y = digits
     logistic = LogisticRegression(max_iter=300).fit(x[:300], y[:300])
-    for model in (logistic, logistic.predict_proba, lambda rows: logistic.predict_proba(rows)):
+    for model in (logistic, logistic.predict_proba, lambda rows: logistic.predict_proba(rows[:, :])):
         output, read = find_adapter(model).run(x[300:], 100)
         np.testing.assert_allclose(np.exp(read.logits), output, atol=1e-6)
         np.testing.assert_array_equal(read.label, logistic.predict(x[300:]))

@@ -13,7 +13,7 @@ from ml_debugger.adapters.classification import LogitReader, classification_outp
 from ml_debugger.adapters.fingerprint import callable_architecture
 from ml_debugger.adapters.inputs import call_rule
 from ml_debugger.adapters.outputs import find_features, find_logits
-from ml_debugger.errors import CaptureError, InputError
+from ml_debugger.errors import InputError
 from ml_debugger.types import ModelOutput
 
 __all__ = ["CallableClassifier"]
@@ -47,17 +47,9 @@ class CallableClassifier:
         self._fields: dict[str, int | None] | None = None
 
     @property
-    def architecture_hash(self) -> str:
-        """Hash of task, output fields and widths.
-
-        Raises:
-            CaptureError: Before the first call.
-        """
-        if self._fields is None:
-            raise CaptureError(
-                "the architecture of a bare callable is known only after its first call; run a batch first"
-            )
-        return callable_architecture(TASK, self._fields)
+    def architecture_hash(self) -> str | None:
+        """Hash of task, output fields and widths; None before the first call."""
+        return None if self._fields is None else callable_architecture(TASK, self._fields)
 
     def weights_hash(self) -> str | None:
         """None: a callable shows no weights."""

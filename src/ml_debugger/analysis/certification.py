@@ -1,4 +1,4 @@
-"""How low an error probability must be to promise an error rate: fixed-sequence testing on rows that nothing was fitted on."""
+"""How low an error probability must be to promise an error rate, tested on rows that nothing was fitted on."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ def certify(
 ) -> Certificate:
     """The largest threshold whose rows err at most at rate ``risk``, with ``confidence``.
 
-    Thresholds are tested from the smallest that holds enough rows upwards, until the exact bound on the error rate below one
-    exceeds ``risk``: fixed-sequence testing, Learn-then-Test (Angelopoulos et al. 2021). Which thresholds are tested does not
+    Thresholds are tested from the smallest that holds enough rows upwards, until the exact bound on the error rate
+    below one
+    exceeds ``risk``: fixed-sequence testing, Learn-then-Test (Angelopoulos et al. 2021). Which thresholds are tested
+    does not
     depend on the errors, so the promise holds without correction.
 
     Args:
@@ -101,7 +103,7 @@ def _what_it_takes(errors: NDArray[Any], needed: int, risk: float, confidence: f
     rate = wrong / needed
     if rate >= risk:
         return (
-            f"{start} fewer errors: among the {needed} certification rows that look safest {wrong} were wrong ({rate:.2%}); "
+            f"{start} fewer errors: {wrong} of the {needed} certification rows that look safest were wrong; "
             "more labels alone will not help, a better model or a higher stable_risk will"
         )
     size = needed

@@ -31,8 +31,10 @@ def classification_codes(
 ) -> list[str]:
     """Error code of each of N labelled rows.
 
-    ``CLS3->5``: annotated 3, predicted 5. ``CLS3->7|1``: a hotspot whose features vote for several classes, most voted first;
-    the annotated class is left out unless it was predicted. ``CLS3->5**``: in ``critical_hotspot`` or ``aleatoric_hotspot`` the
+    ``CLS3->5``: annotated 3, predicted 5. ``CLS3->7|1``: a hotspot whose features vote for several classes, most
+    voted first;
+    the annotated class is left out unless it was predicted. ``CLS3->5**``: in ``critical_hotspot`` or
+    ``aleatoric_hotspot`` the
     features' own first choice is the annotation and the prediction differs; without ``**`` there, suspect the label.
 
     Args:

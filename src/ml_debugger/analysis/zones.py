@@ -72,7 +72,8 @@ def fit_limits(
         confidence: ``(N,)`` the model's own.
         support: ``(N,)``.
         error_rate: mu, of the held-out rows.
-        chosen: ``outlier_share``, ``c_lo_percentile`` and ``c_hi_percentile``; and ``t_hi``, ``c_lo``, ``c_hi`` where the user
+        chosen: ``outlier_share``, ``c_lo_percentile`` and ``c_hi_percentile``; and ``t_hi``, ``c_lo``, ``c_hi`` where
+            the user
             set them, else None.
     """
     t_hi = chosen.get("t_hi")

@@ -39,7 +39,8 @@ class Bank:
         projection: ``(D, P)`` float64 integers, from standardised features to the whitened space; P <= 48.
         steps: ``(4,)`` grid steps of standardised features, projection, ``unwhiten`` and ``overall``.
         unwhiten: ``(P, P)`` float64 integers, back from the whitened to the PCA space.
-        overall: ``(P, P)`` float64 integers, from the whitened space to the one where all rows together have unit covariance.
+        overall: ``(P, P)`` float64 integers, from the whitened space to the one where all rows together have unit
+            covariance.
         means: ``(C, P)`` float64 integers, class means in the whitened space; zeros for classes without a row.
         known: ``(C,)`` bool, which classes have a row.
         classes: ``(S,)`` int64, those classes.

@@ -1,7 +1,9 @@
 """Row-wise functions in blocks of one fixed size, so that a row's result has the same bits in every batch.
 
-Matrix products and vectorised loops round differently for different shapes: a row scored alone and the same row scored in a
-batch of 32 would differ in the last bits, and a live flag could then disagree with a later query. Padding every call to one
+Matrix products and vectorised loops round differently for different shapes: a row scored alone and the same row
+scored in a
+batch of 32 would differ in the last bits, and a live flag could then disagree with a later query. Padding every call
+to one
 shape removes that.
 """
 
@@ -24,7 +26,8 @@ def in_blocks(function: Callable[..., Arrays], *arrays: NDArray[Any]) -> Arrays:
     """``function`` over the rows of ``arrays``, always called with exactly ``BLOCK`` rows.
 
     Args:
-        function: Takes one ``(BLOCK, ...)`` array per argument and returns a tuple of ``(BLOCK, ...)`` arrays; each row of the
+        function: Takes one ``(BLOCK, ...)`` array per argument and returns a tuple of ``(BLOCK, ...)`` arrays; each
+            row of the
             result depends on that row of the arguments only.
         arrays: Arrays with N rows each. The last block is padded with zeros, and the padding is cut off the result.
 

@@ -1,4 +1,4 @@
-"""From log-odds to calibrated probabilities: Platt scaling, shrunk towards isotonic regression where errors are many."""
+"""From log-odds to calibrated probabilities: Platt scaling, mixed with isotonic regression where errors are many."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ SLOPE_PRIOR = 1.0
 def fit_calibrator(log_odds: Float64, target: NDArray[Any], *, isotonic: bool = False) -> Arrays:
     """Arrays of a calibrator fitted on N rows that the scored learner did not see.
 
-    Platt (1999) with his smoothed targets and a weak prior that log-odds are already right (slope 1), so that few or no errors
-    give a cautious probability that still ranks. ``isotonic`` mixes in isotonic regression with weight e / (e + 50), e errors.
+    Platt (1999) with his smoothed targets and a weak prior that log-odds are already right (slope 1), so that few or
+    no errors
+    give a cautious probability that still ranks. ``isotonic`` mixes in isotonic regression with weight e / (e + 50),
+    e errors.
     """
     clipped = np.clip(log_odds, -LIMIT, LIMIT)
     positives = float(np.sum(target > 0))
@@ -47,7 +49,8 @@ def fit_calibrator(log_odds: Float64, target: NDArray[Any], *, isotonic: bool = 
 def calibrate(calibrator: Mapping[str, NDArray[Any]], log_odds: Float64) -> Float64:
     """``(U,)`` probabilities strictly between 0 and 1, increasing in ``log_odds``.
 
-    With n rows of evidence they stay within [1/(2n+2), 1 - 1/(2n+2)], by shrinking rather than by cutting, which would tie.
+    With n rows of evidence they stay within [1/(2n+2), 1 - 1/(2n+2)], by shrinking rather than by cutting, which
+    would tie.
     """
     clipped = np.clip(log_odds, -LIMIT, LIMIT)
     intercept, slope = calibrator["line"]
@@ -121,13 +124,12 @@ def _descend(loss: Any, point: Float64, step: Float64, current: float) -> tuple[
 
 
 def _isotonic(log_odds: Float64, target: NDArray[Any]) -> tuple[Float64, Float64]:
-    """Knots and values of isotonic regression by pooling adjacent violators, one knot in the middle of each pool."""
-    order = np.argsort(log_odds, kind="stable")
-    pools: list[list[float]] = []  # [sum of targets, rows, sum of log-odds]
-    for position, value in zip(log_odds[order].tolist(), (target[order] > 0).tolist(), strict=True):
-        pools.append([float(value), 1.0, position])
-        while len(pools) > 1 and pools[-2][0] * pools[-1][1] >= pools[-1][0] * pools[-2][1]:
-            last = pools.pop()
-            pools[-1] = [mine + its for mine, its in zip(pools[-1], last, strict=True)]
-    table = np.array(pools)
-    return table[:, 2] / table[:, 1], table[:, 0] / table[:, 1]
+    """Knots and values of isotonic regression, one knot in the middle of each pool; rows that tie share one pool."""
+    from scipy.optimize import isotonic_regression
+
+    positions, member, counts = np.unique(log_odds, return_inverse=True, return_counts=True)
+    rates = np.bincount(member, target > 0) / counts
+    pools = isotonic_regression(rates, weights=counts.astype(np.float64)).blocks[:-1]
+    rows = np.add.reduceat(counts, pools)
+    knots = np.add.reduceat(positions * counts, pools) / rows
+    return knots, np.add.reduceat(rates * counts, pools) / rows

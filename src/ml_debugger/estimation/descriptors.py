@@ -1,6 +1,7 @@
 """What is measured about one prediction: each descriptor is oriented so that larger means more likely wrong.
 
-Logit descriptors are computed in float64 log-odds: a float32 softmax saturates at 1 and loses the ranking of the confident.
+Logit descriptors are computed in float64 log-odds: a float32 softmax saturates at 1 and loses the ranking of the
+confident.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ml_debugger.estimation.bank import POINT_STEP, RANGE, Bank
 from ml_debugger.estimation.blocks import in_blocks
 from ml_debugger.estimation.exact import UNIT_STEP, to_grid, to_unit_grid
 
-__all__ = ["CLASS_DESCRIPTORS", "N_VOTES", "Descriptor", "Described", "describe", "error_log_odds"]
+__all__ = ["CLASS_DESCRIPTORS", "N_VOTES", "Described", "Descriptor", "describe", "error_log_odds"]
 
 N_VOTES = 3  # classes kept of the features' own vote
 TEMPERATURE = 0.05
@@ -87,7 +88,8 @@ class Described:
 
     Attributes:
         descriptors: ``(U, K)`` float64, in the order of the task's table.
-        vote_classes: ``(U, V)`` int64, the classes that the features vote for, most voted first; -1 where there are fewer.
+        vote_classes: ``(U, V)`` int64, the classes that the features vote for, most voted first; -1 where there are
+            fewer.
         vote_shares: ``(U, V)`` float64, their shares of the vote.
     """
 
@@ -218,7 +220,7 @@ def _squared_length(vectors: Float64) -> Float64:
 
 
 def _class_distances(bank: Bank, point: Float64, view: _LogitView) -> tuple[Float64, Float64, Float64, Float64]:
-    """Squared distances to the predicted, the nearest and the nearest other class, and whether the nearest is predicted."""
+    """Squared distances to the predicted, the nearest and the nearest other class; whether the nearest is predicted."""
     lengths = _squared_length(point)[:, None] + _squared_length(bank.means)
     squared = (lengths - 2.0 * (point @ bank.means.T)) * POINT_STEP**2
     squared[:, ~bank.known] = FAR

@@ -45,9 +45,11 @@ class ErrorModel:
     """A fitted error estimator.
 
     Attributes:
-        arrays: Every array by path: ``bank/...``, ``outlier/...``, ``<target>/<learner>/...``, ``<target>/calibrator/...`` and
+        arrays: Every array by path: ``bank/...``, ``outlier/...``, ``<target>/<learner>/...``,
+            ``<target>/calibrator/...`` and
             ``<target>/baseline/...``. Read-only.
-        meta: JSON: ``task``, ``n_classes``, ``vectors`` (``"features"`` or ``"logits"``), ``targets`` (per target the learners
+        meta: JSON: ``task``, ``n_classes``, ``vectors`` (``"features"`` or ``"logits"``), ``targets`` (per target the
+            learners
             in use and why), ``limits`` (of the zones).
     """
 

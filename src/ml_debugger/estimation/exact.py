@@ -1,7 +1,9 @@
 """Matrix products whose result has the same bits in any order of summation.
 
-BLAS adds up in an order that depends on the position of a row, the number of threads and the processor. If all factors are
-integers small enough that no partial sum is rounded, the order cannot matter. So factors are rounded to a grid whose step is a
+BLAS adds up in an order that depends on the position of a row, the number of threads and the processor. If all
+factors are
+integers small enough that no partial sum is rounded, the order cannot matter. So factors are rounded to a grid whose
+step is a
 power of two, far finer than the noise of float32 features.
 """
 
@@ -15,10 +17,10 @@ from numpy.typing import NDArray
 __all__ = ["BITS", "UNIT_STEP", "grid_step", "to_grid", "to_unit_grid"]
 
 BITS = 20
-"""Bits of each factor of a float64 product: 2 * 20 bits and the sum of 2**13 terms fill the 53 that float64 holds exactly."""
+"""Bits of each factor of a float64 product: twice 20 bits and a sum of 2**13 terms fill the 53 that float64 holds."""
 
 UNIT_STEP = 2.0**-11
-"""Grid of unit vectors in float32: by Cauchy-Schwarz no partial sum of a product exceeds 2**22 steps, float32 holds 2**24."""
+"""Grid of unit vectors in float32: by Cauchy-Schwarz no partial sum exceeds 2**22 steps, and float32 holds 2**24."""
 
 
 def grid_step(largest: float, bits: int = BITS) -> float:
@@ -35,6 +37,6 @@ def to_grid(values: NDArray[Any], step: float, bits: int = BITS) -> NDArray[np.f
 
 
 def to_unit_grid(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Unit vectors in the directions of the rows, in steps of ``UNIT_STEP``, as float32 integers; a zero row stays zero."""
+    """Unit vectors along the rows in steps of ``UNIT_STEP``, as float32 integers; a zero row stays zero."""
     length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
     return np.rint(vectors / np.maximum(length, 1e-12) * (1.0 / UNIT_STEP)).astype(np.float32)

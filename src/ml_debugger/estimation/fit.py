@@ -14,7 +14,7 @@ from ml_debugger.estimation.folds import grouped_folds
 from ml_debugger.estimation.learners import LEARNERS, Design
 from ml_debugger.estimation.numbers import log_loss
 
-__all__ = ["Fitted", "FitSettings", "fit"]
+__all__ = ["FitSettings", "Fitted", "fit"]
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -48,7 +48,8 @@ class Fitted:
 
     Attributes:
         arrays: By path, as :class:`~ml_debugger.estimation.error_model.ErrorModel` wants them.
-        targets: Per target a JSON record: ``learners`` in use, ``reason``, ``n_rows``, ``n_errors``, ``nll``, ``baseline_nll``.
+        targets: Per target a JSON record: ``learners`` in use, ``reason``, ``n_rows``, ``n_errors``, ``nll``,
+            ``baseline_nll``.
         out_of_fold: Per target ``(N,)`` probabilities that no row had a part in making for itself.
         baseline: Per target ``(N,)`` out-of-fold probabilities of the calibrated baseline.
     """
@@ -148,7 +149,8 @@ def _gate(gain: Float64, groups: NDArray[Any], record: Mapping[str, Any]) -> tup
     _, member = np.unique(groups, return_inverse=True)
     sums = np.bincount(member, gain)
     margin = float(np.sqrt(((sums - sums.mean()) ** 2).sum()) / len(gain))
-    figures = f"out-of-fold log loss {record['learned_nll']:.4f} against {record['baseline_nll']:.4f} of the calibrated baseline"
+    learned, base = record["learned_nll"], record["baseline_nll"]
+    figures = f"out-of-fold log loss {learned:.4f} against {base:.4f} of the calibrated baseline"
     if float(gain.mean()) > margin:
         return True, f"learned score: {figures}, better by more than one standard error ({margin:.4f})"
     return False, f"calibrated baseline: {figures}, not better by more than one standard error ({margin:.4f})"

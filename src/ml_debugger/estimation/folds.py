@@ -13,7 +13,7 @@ Int64 = NDArray[np.int64]
 
 
 def grouped_folds(groups: NDArray[Any], n_folds: int, *, strata: NDArray[Any] | None = None, seed: int = 0) -> Int64:
-    """``(N,)`` fold of each row, 0..n_folds-1: all rows of a group share one fold, folds hold about as many groups each.
+    """``(N,)`` fold of each row, 0..n_folds-1: rows of a group share one, and folds hold about as many groups each.
 
     Args:
         groups: ``(N,)`` group of each row, of any sortable type.

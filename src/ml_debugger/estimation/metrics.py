@@ -84,7 +84,7 @@ METRICS: Final[dict[str, Callable[[_Sample], float]]] = {
 
 
 def auroc(probability: NDArray[Any], wrong: NDArray[Any]) -> float:
-    """Probability that an error scores higher than a right answer, ties counting half; NaN where one kind is missing."""
+    """Probability that an error scores above a right answer, ties counting half; NaN where one kind is missing."""
     return _auroc(_Sample(probability, wrong))
 
 

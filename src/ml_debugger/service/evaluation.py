@@ -125,7 +125,7 @@ class _Plan:
 def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _Plan:
     _, whole = task.usable(rows.units, vectors)
     usable = rows.held_out & whole
-    groups, copies = group_rows(rows)
+    groups, copies = group_rows(rows, whole)
     _check_enough(rows, usable, groups)
     if copies:
         rows.notes.append(f"{copies} rows are exact copies of another; copies are kept in one fold and out of the bank")
@@ -168,8 +168,8 @@ def _check_enough(rows: Rows, usable: Bool, groups: NDArray[Any]) -> None:
         )
     if count < MIN_ROWS:
         raise EvaluationError(
-            f"too few usable rows: {held_out - count} of {held_out} labelled rows of {tags} have NaN or infinite logits or "
-            "features; check the model's inputs and weights, then trace again"
+            f"too few usable rows: {held_out - count} of {held_out} labelled rows of {tags} have NaN or infinite "
+            "logits or features; check the model's inputs and weights, then trace again"
         )
     distinct = len(np.unique(groups[usable]))
     if distinct < MIN_ROWS // 2:
@@ -209,7 +209,7 @@ def _note_extremes(rows: Rows, usable: Bool, errors: int, count: int) -> None:
     if errors == 0:
         _warn(
             rows.notes,
-            f"none of the {count} held-out rows is wrong: nothing tells errors apart, the calibrated confidence is used",
+            f"none of the {count} held-out rows is wrong, so errors cannot be learned: the calibrated confidence is used",
         )
     elif errors == count:
         _warn(
@@ -282,8 +282,8 @@ def _promise(
     if not certifying.any():
         total = int(np.ceil(plan.needed / options.certification_share))
         sentence = (
-            f"nothing is promised: an error rate of at most {plan.risk:.2%} with {options.confidence:.0%} confidence takes at "
-            f"least {plan.needed} certification rows; label about {total} held-out rows, there are {count}"
+            f"nothing is promised: an error rate of at most {plan.risk:.2%} with {options.confidence:.0%} confidence "
+            f"takes at least {plan.needed} certification rows; label about {total} held-out rows, there are {count}"
         )
         return replace(nothing, sentence=sentence)
     return certify(probability[certifying], is_error[certifying], plan.risk, options.confidence, labels=count)

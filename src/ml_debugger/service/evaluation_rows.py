@@ -97,7 +97,7 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
 
 
 def choose_roles(tags: tuple[str, ...], options: EvaluationOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """dataset_types of learner and bank: the bank is ``train``, the learner all others; if one is missing both are the same.
+    """dataset_types of learner and bank: ``train`` is the bank, all others learn; if one is missing both are the same.
 
     Raises:
         EvaluationError: If there is no labelled dataset_type.
@@ -152,22 +152,19 @@ def _keep(
         found = np.flatnonzero(diagnosis.labelled & ~diagnosis.ignored & np.isin(tag, tags))
         if len(found) > cap:
             notes.append(
-                f"{cap} of {len(found)} labelled rows of {', '.join(tags)} are used ({what}), drawn by seed {options.seed}"
+                f"{cap} of {len(found)} labelled rows of {', '.join(tags)} are used ({what}; seed {options.seed})"
             )
             found = found[np.argsort(_draws(records.take(pa.array(found)), options.seed), kind="stable")[:cap]]
         parts.append(found)
     kept = np.concatenate(parts)
-    ordering = pl.from_arrow(
-        records.take(pa.array(kept)).select(["dataset_type", "input_id", "n_epoch", "recording_id", "unit"])
-    )
-    if not isinstance(ordering, pl.DataFrame):
-        raise InputError("records: expected a table")
-    order = ordering.with_row_index("row").sort("dataset_type", "input_id", "n_epoch", "recording_id", "unit")["row"]
-    return kept[order.to_numpy()]
+    keys = ["dataset_type", "input_id", "n_epoch", "recording_id", "unit"]
+    order = pl.DataFrame(records.take(pa.array(kept)).select(keys)).with_row_index("row").sort(keys)["row"]
+    sorted_rows: NDArray[np.int64] = kept[order.to_numpy()]
+    return sorted_rows
 
 
 def _draws(records: pa.Table, seed: int) -> NDArray[np.uint64]:
-    """A fixed pseudo-random number per input: which rows are kept depends on ids and seed, not on the order in the store."""
+    """A fixed pseudo-random number per input: what is kept depends on ids and seed, not on the order in the store."""
     names = zip(records["dataset_type"].to_pylist(), records["input_id"].to_pylist(), strict=True)
     salt = f"{seed}\0".encode()
     return np.array(
@@ -229,20 +226,19 @@ def _fill(
     return matrix
 
 
-def group_rows(rows: Rows) -> tuple[NDArray[np.int64], int]:
-    """``(N,)`` group of each unit, and how many units are exact copies of another input's.
+def group_rows(rows: Rows, whole: Bool) -> tuple[NDArray[np.int64], int]:
+    """``(N,)`` group of each unit, and how many of the ``whole`` units (finite vectors) are exact copies of another.
 
-    Units of one input of a dataset_type are one group, in all epochs; inputs with exactly equal vectors are one too, so that
+    Units of one input of a dataset_type are one group, in all epochs; inputs with exactly equal vectors are one too,
+    so that
     no fold learns from a copy. Where equal vectors are the rule (discrete outputs), only inputs are kept together.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    inputs = pl.from_arrow(rows.table.select(["dataset_type", "input_id"]))
-    if not isinstance(inputs, pl.DataFrame):
-        raise InputError("rows: expected a table")
+    inputs = pl.DataFrame(rows.table.select(["dataset_type", "input_id"]))
     names = inputs.select(pl.struct("dataset_type", "input_id").rank("dense").cast(pl.Int64)).to_series().to_numpy() - 1
-    contents = _content_codes(rows.units)
+    contents = _content_codes(rows.units, whole)
     n_inputs, n_contents = int(names.max(initial=-1)) + 1, int(contents.max(initial=-1)) + 1
     copies = len(contents) - n_contents
     if copies == 0 or n_contents < max(20, n_inputs / 10):
@@ -252,11 +248,12 @@ def group_rows(rows: Rows) -> tuple[NDArray[np.int64], int]:
     return component[names].astype(np.int64), copies
 
 
-def _content_codes(units: Units) -> NDArray[np.int64]:
-    """``(N,)`` one number per distinct pair of features and logits."""
+def _content_codes(units: Units, whole: Bool) -> NDArray[np.int64]:
+    """``(N,)`` one number per distinct pair of features and logits; units that are not whole are all distinct."""
     joined = np.ascontiguousarray(np.concatenate([units.features, units.logits], axis=1))
-    if joined.shape[1] == 0:
-        return np.arange(len(joined))
-    digests = np.array([hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in joined], dtype="S16")
-    codes: NDArray[Any] = np.unique(digests, return_inverse=True)[1]
+    digests = [
+        hashlib.blake2b(row.tobytes() if usable else str(position).encode(), digest_size=16).hexdigest()
+        for position, (row, usable) in enumerate(zip(joined, whole.tolist(), strict=True))
+    ]
+    codes: NDArray[Any] = np.unique(np.array(digests), return_inverse=True)[1]
     return codes.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Learn an error model from labelled units of any task, and say what it would have said of each without having seen it."""
+"""Learn an error model from labelled units of any task, with out-of-fold values for each of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """An error model without zone limits, and out-of-fold values of the N units; NaN for those that only served the bank.
+    """An error model without zone limits, and out-of-fold values; NaN for units that only served the bank.
 
     Attributes:
         model: The error model.

@@ -25,7 +25,8 @@ _CHUNK = 16_384
 def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: str) -> pa.Table:
     """One score row per record row, in their order, with the additional columns of the records.
 
-    Units with non-finite logits get ``error_proba`` 1, no support and label -1; those with non-finite or missing features
+    Units with non-finite logits get ``error_proba`` 1, no support and label -1; those with non-finite or missing
+    features
     only get the calibrated baseline. Both are ``aleatoric_hotspot``.
 
     Raises:

@@ -1,6 +1,7 @@
 """Ridge logistic regression with two free anchors: the baseline and the best single descriptor.
 
-Only the other descriptors and the category offsets are shrunk. With infinite shrinkage the model is the recalibrated baseline,
+Only the other descriptors and the category offsets are shrunk. With infinite shrinkage the model is the recalibrated
+baseline,
 which makes falling back a matter of degree.
 """
 
@@ -87,7 +88,7 @@ def _best_anchor(design: Design, wrong: Float64) -> int:
 
 
 class _Problem:
-    """Penalised logistic regression; categories are eliminated from each Newton step, so thousands of them stay cheap."""
+    """Penalised logistic regression; categories are eliminated from each Newton step, so thousands stay cheap."""
 
     def __init__(self, columns: Float64, categories: Int64, n_categories: int, wrong: Float64) -> None:
         self.columns, self.wrong, self.n_categories = columns, wrong, n_categories

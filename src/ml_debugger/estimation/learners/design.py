@@ -23,7 +23,8 @@ class Design:
     Attributes:
         descriptors: ``(N, K)`` float64, each oriented so that larger = more likely wrong.
         baseline: ``(N,)`` float64 log-odds of the baseline score.
-        categories: ``(N,)`` int64 in 0..n_categories-1, such as the predicted class; learners may fit an offset for each.
+        categories: ``(N,)`` int64 in 0..n_categories-1, such as the predicted class; learners may fit an offset for
+            each.
         n_categories: Number of categories.
     """
 
@@ -42,7 +43,8 @@ class Learner:
     """A learner is two functions; its fitted state is plain arrays.
 
     Attributes:
-        fit: (design, target ``(N,)`` 0/1, folds ``(N,)``) -> (arrays, out-of-fold log-odds ``(N,)``). Hyper-parameters are chosen
+        fit: (design, target ``(N,)`` 0/1, folds ``(N,)``) -> (arrays, out-of-fold log-odds ``(N,)``).
+            Hyper-parameters are chosen
             on those folds.
         log_odds: (arrays, design) -> ``(U,)`` log-odds. NumPy only; called with blocks of one size.
     """

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import pyarrow as pa
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_debugger.selection.sampling import take_turns
+from ml_debugger.selection.strategies import take_turns
 
 
-@given(labels=st.lists(st.integers(0, 3), max_size=20), limit=st.integers(1, 4))
-def test_turns_go_round_the_labels(labels, limit):
-    """First the first of every label, labels ascending, then the second of every label, and so on."""
+@given(groups=st.lists(st.integers(0, 3), max_size=20))
+def test_turns_go_round_the_groups(groups):
+    """First the first of every group, groups ascending, then the second of every group, and so on."""
     expected = []
-    for turn in range(limit):
-        for label in sorted(set(labels)):
-            places = [at for at, one in enumerate(labels) if one == label]
-            expected += places[turn : turn + 1]
-    assert take_turns(pa.chunked_array([pa.array(labels, pa.int64())]), limit).tolist() == expected
+    for turn in range(len(groups)):
+        for group in sorted(set(groups)):
+            expected += [at for at, one in enumerate(groups) if one == group][turn : turn + 1]
+    assert take_turns(np.array(groups, np.int64)).tolist() == expected

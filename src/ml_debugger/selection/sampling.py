@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ml_debugger.selection.configs import SamplingConfig
-from ml_debugger.selection.strategies import Picks, Pool
+from ml_debugger.selection.strategies import Picks, Pool, take_turns
 
 __all__ = ["SamplingPool", "draw"]
 
@@ -27,17 +25,6 @@ def draw(pool: SamplingPool, config: SamplingConfig, n: int) -> Picks:
         return Picks(pool.sample(n))
     quota = min(n, config.min_per_class or n)
     rows = pool.sample_per_label(quota)
-    rows = rows.take(pa.array(take_turns(rows["label"], quota)[:n]))
+    rows = rows.take(pa.array(take_turns(rows["label"].to_numpy())[:n]))
     rest = pool.sample(n - rows.num_rows, skip=set(rows["input_id"].to_pylist()))
     return Picks(pa.concat_tables([rows, rest]))
-
-
-def take_turns(labels: pa.ChunkedArray, limit: int) -> NDArray[np.int64]:
-    """Positions in order of turns: the first of every label, then the second, ``limit`` turns at most."""
-    label = labels.to_numpy()
-    by_label = np.argsort(label, kind="stable")
-    starts = np.r_[True, np.diff(label[by_label]) != 0] if len(label) else np.empty(0, np.bool_)
-    first = np.maximum.accumulate(np.where(starts, np.arange(len(label)), 0))
-    turn = np.arange(len(label)) - first
-    order = by_label[np.argsort(turn, kind="stable")]
-    return order[: int((turn < limit).sum())]

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ml_debugger.columns import HOTSPOTS, ZONES
@@ -44,8 +45,11 @@ class Pool(Protocol):
     def seed(self) -> int:
         """The query's seed."""
 
-    def best(self, n: int, *, descending: bool = True, zone: str | None = None, skip: Collection[str] = ()) -> pa.Table:
+    def best(self, n: int, *, descending: bool = True) -> pa.Table:
         """Up to n candidates with the greatest (or smallest) rank value, best first."""
+
+    def best_per_zone(self, n: int, *, skip: Collection[str] = ()) -> pa.Table:
+        """Up to n candidates of every zone with the greatest rank value; best first within a zone."""
 
     def sample(self, n: int, *, skip: Collection[str] = ()) -> pa.Table:
         """Up to n candidates drawn uniformly by the seed."""
@@ -161,12 +165,19 @@ def zone_balanced(pool: Pool, n: int) -> Picks:
     drawn = pool.sample(round(RANDOM_SHARE * n))
     skip = set(drawn["input_id"].to_pylist())
     quota = n - drawn.num_rows
-    zones = (*HOTSPOTS, *(zone for zone in ZONES if zone not in HOTSPOTS))
-    tables = [pool.best(quota, zone=zone, skip=skip) for zone in zones]
-    turn = np.concatenate([np.arange(table.num_rows) for table in tables])
-    order = np.argsort(turn, kind="stable")[:quota]
-    rows = pa.concat_tables([pa.concat_tables(tables).take(pa.array(order)), drawn])
+    zones = pa.array([*HOTSPOTS, *(zone for zone in ZONES if zone not in HOTSPOTS)])
+    rows = pool.best_per_zone(quota, skip=skip)
+    order = take_turns(pc.index_in(rows["zone"], value_set=zones).to_numpy())[:quota]
+    rows = pa.concat_tables([rows.take(pa.array(order)), drawn])
     return Picks(rows, (f"the last {drawn.num_rows} of {rows.num_rows} ids are a uniform random sample of the pool",))
+
+
+def take_turns(groups: NDArray[np.integer]) -> NDArray[np.int64]:
+    """``(N,)`` positions in turns over ``(N,)`` groups, ascending: the first of each, then the second of each."""
+    by_group = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
+    turn = np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
+    return by_group[np.argsort(turn, kind="stable")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -14,8 +13,8 @@ import pyarrow.compute as pc
 from ml_debugger.errors import StoreError
 from ml_debugger.selection.candidates import CARRIED
 from ml_debugger.selection.diversity import reduce_width, unit_rows
-from ml_debugger.selection.random_order import random_keys
 from ml_debugger.selection.strategies import FloatArray, Vectors
+from ml_debugger.service.candidate_order import Order, Ranked, Shuffled, first_per_group
 
 if TYPE_CHECKING:
     from ml_debugger.estimation.error_model import ErrorModel
@@ -28,8 +27,6 @@ _SPARE_ROWS: Final = 64
 _DEEPER: Final = 4
 # From here on finding all current recordings at once is cheaper than looking each up.
 _LOOK_UP_ROWS: Final = 250_000
-
-_KEY = "order_key"
 
 
 class CandidateSource(Protocol):
@@ -49,30 +46,6 @@ class CandidateSource(Protocol):
 
     def reference(self) -> ErrorModel:
         """The error model of the result."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A total order of candidates: by a key, then by ``input_id``."""
-
-    key: pl.Expr
-    descending: bool
-
-    def first(self, frame: pl.LazyFrame, depth: int) -> pl.DataFrame:
-        """The first ``depth`` rows, in order.
-
-        Two passes: the first reads the key alone and finds where to cut, the second reads ids only above the cut,
-        where files and row groups can be skipped.
-        """
-        keyed = frame.with_columns(self.key.alias(_KEY))
-        keys = keyed.select(_KEY)
-        best = keys.top_k(depth, by=_KEY) if self.descending else keys.bottom_k(depth, by=_KEY)
-        found = best.collect(engine="streaming")[_KEY]
-        if len(found) == depth:
-            beyond = pl.col(_KEY) >= found.min() if self.descending else pl.col(_KEY) <= found.max()
-            keyed = keyed.filter(beyond).top_k(depth, by=[_KEY, "input_id"], reverse=[not self.descending, True])
-        rows = keyed.collect(engine="streaming")
-        return rows.sort(_KEY, "input_id", descending=[self.descending, False])
 
 
 class CandidatePool:
@@ -97,31 +70,21 @@ class CandidatePool:
         """The query's seed."""
         return self._seed
 
-    def best(self, n: int, *, descending: bool = True, zone: str | None = None, skip: Collection[str] = ()) -> pa.Table:
+    def best(self, n: int, *, descending: bool = True) -> pa.Table:
         """Up to n candidates with the greatest (or smallest) rank value, best first, ties by ``input_id``."""
-        frame = self._frame if zone is None else self._frame.filter(pl.col("zone") == zone)
-        return self._first(frame, _Order(pl.col("rank_value"), descending), n, skip)
+        return self._first(Ranked(descending), n, self._exclude)
+
+    def best_per_zone(self, n: int, *, skip: Collection[str] = ()) -> pa.Table:
+        """Up to n candidates of every zone with the greatest rank value; best first within a zone."""
+        return self._first_per_group(Ranked(descending=True), "zone", n, self._exclude.union(skip))
 
     def sample(self, n: int, *, skip: Collection[str] = ()) -> pa.Table:
         """Up to n candidates drawn uniformly by the seed."""
-        return self._first(self._frame, _Order(self._random_key(), descending=False), n, skip)
+        return self._first(Shuffled(self._seed), n, self._exclude.union(skip))
 
     def sample_per_label(self, quota: int) -> pa.Table:
-        """Up to ``quota`` candidates of every label, drawn uniformly by the seed."""
-        frame = self._frame.with_columns(self._random_key().alias(_KEY))
-        depth = self._depth(quota, 0)
-        while True:
-            smallest = pl.col(_KEY).bottom_k(depth).max()
-            cuts = (
-                frame.group_by("label").agg(smallest.alias("cut"), pl.len().alias("n_rows")).collect(engine="streaming")
-            )
-            rows = frame.join(cuts.lazy(), on="label").filter(pl.col(_KEY) <= pl.col("cut")).collect(engine="streaming")
-            kept = self._kept(rows.sort("label", _KEY, "input_id"), frozenset())
-            counts = cuts.join(kept.group_by("label").len("kept"), on="label", how="left")
-            short = counts.filter((pl.col("kept").fill_null(0) < quota) & (pl.col("n_rows") > depth))
-            if short.is_empty():
-                return _table(kept.group_by("label", maintain_order=True).head(quota))
-            depth *= _DEEPER
+        """Up to ``quota`` candidates of every label, drawn uniformly by the seed; in drawn order within a label."""
+        return self._first_per_group(Shuffled(self._seed), "label", quota, self._exclude)
 
     def vectors(self, rows: pa.Table) -> Vectors:
         """Features and logits of candidates, in their order; None where any of them has none."""
@@ -140,35 +103,35 @@ class CandidatePool:
         if bank is None or bank.width != features.shape[1]:
             x = unit_rows(reduce_width(features))
             return x, np.empty((0, x.shape[1]), x.dtype)
-        # Whitening blows up directions in which the labelled classes do not vary; distances to new data are taken without it.
+        # Whitening blows up directions in which the labelled classes do not vary: distances are taken without it.
         x = ((features - bank.mean) * bank.scale) @ (bank.projection @ bank.unwhiten)
         return unit_rows(x), unit_rows(bank.rows @ bank.unwhiten)
 
-    def _random_key(self) -> pl.Expr:
-        seed = self._seed
-
-        def keys(ids: pl.Series) -> pl.Series:
-            return pl.Series(random_keys(ids.to_arrow(), seed))
-
-        return pl.col("input_id").map_batches(keys, return_dtype=pl.UInt64, is_elementwise=True)
-
-    def _first(self, frame: pl.LazyFrame, order: _Order, n: int, skip: Collection[str]) -> pa.Table:
-        """Up to n current candidates that are neither excluded nor skipped, each input once."""
-        left_out = self._exclude.union(skip)
-        depth = self._depth(n, len(left_out))
+    def _first(self, order: Order, n: int, left_out: frozenset[str]) -> pa.Table:
+        """Up to n current candidates that are not left out, each input once."""
+        depth = _depth(n) + len(left_out)
         while True:
             look_up = depth < _LOOK_UP_ROWS
-            rows = order.first(frame if look_up else self._current_only(frame), depth)
+            rows = order.first(self._frame if look_up else self._current_only(self._frame), depth)
             kept = self._kept(rows, left_out, look_up=look_up)
             if kept.height >= n or rows.height < depth:
                 return _table(kept.head(n))
             depth *= _DEEPER
 
+    def _first_per_group(self, order: Order, group: str, n: int, left_out: frozenset[str]) -> pa.Table:
+        """The same for every group: one that was not read to its end must have n."""
+        depth = _depth(n) + len(left_out)
+        while True:
+            rows = first_per_group(self._frame, order, group, depth)
+            kept = self._kept(rows, left_out).group_by(group, maintain_order=True).head(n)
+            cut_off = rows.group_by(group).len("n_rows").filter(pl.col("n_rows") >= depth)
+            full = kept.group_by(group).len("n_rows").filter(pl.col("n_rows") >= n)
+            if cut_off.join(full, on=group, how="anti").is_empty():
+                return _table(kept)
+            depth *= _DEEPER
+
     def _current_only(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.join(self._source.newest(), on="recording_id", how="semi")
-
-    def _depth(self, n: int, left_out: int) -> int:
-        return n + left_out + n // _SPARE_SHARE + _SPARE_ROWS
 
     def _kept(self, rows: pl.DataFrame, left_out: frozenset[str], *, look_up: bool = True) -> pl.DataFrame:
         if left_out:
@@ -178,6 +141,11 @@ class CandidatePool:
             current = self._source.current(rows["input_id"].unique())
             rows = rows.join(current, on="recording_id", how="semi", maintain_order="left")
         return rows.unique("input_id", keep="first", maintain_order=True)
+
+
+def _depth(n: int) -> int:
+    """How many rows to read for n current ones, at first."""
+    return n + n // _SPARE_SHARE + _SPARE_ROWS
 
 
 def _table(rows: pl.DataFrame) -> pa.Table:

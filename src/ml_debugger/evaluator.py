@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -256,9 +257,8 @@ class Result:
         frame = self.samples()
         if class_id is not None:
             frame = frame[frame["label"] == class_id]
-        cells = heatmap(
-            frame["score"].to_numpy(float), frame["error_proba"].to_numpy(float), frame["is_error"].to_numpy(bool)
-        )
+        score, proba = frame["score"].to_numpy(float), frame["error_proba"].to_numpy(float)
+        cells = heatmap(score, proba, frame["is_error"].to_numpy(bool), _heatmap_bins(len(frame)))
         table: pd.DataFrame = cells.to_pandas()
         table.attrs["limits"] = dict(self._payload.info.get("limits") or {})
         return table
@@ -333,6 +333,11 @@ class Result:
         known = [name for name in _SAMPLE_COLUMNS if name in frame.columns]
         rest = [name for name in frame.columns if name not in known and name not in _INTERNAL_COLUMNS]
         return _nullable_integers(frame[known + rest], "n_epoch", "truth")
+
+
+def _heatmap_bins(n_rows: int) -> int:
+    """Cells along each axis: fewer where few rows would leave them all but empty."""
+    return min(max(int(math.sqrt(n_rows) / 1.5), 10), 20)
 
 
 def _nullable_integers(frame: pd.DataFrame, *names: str) -> pd.DataFrame:

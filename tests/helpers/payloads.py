@@ -80,9 +80,9 @@ def make_zones(samples: pa.Table) -> pa.Table:
 
 
 def make_error_codes(samples: pa.Table) -> pa.Table:
-    """The error code table of some rows."""
+    """The error code table of some rows, right ones included."""
     frame = samples.to_pandas()
-    groups = frame[frame["is_error"]].groupby(["error_code", "zone"])["input_id"]
+    groups = frame.groupby(["error_code", "zone"])["input_id"]
     rows = [
         {
             "error_code": code,

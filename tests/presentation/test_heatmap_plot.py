@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot
+from matplotlib.colors import to_rgb
 
 from ml_debugger.presentation.heatmap_plot import HEATMAP_COLUMNS, plot_heatmap
+from ml_debugger.presentation.palette import THEMES
 from tests.helpers.payloads import LIMITS
 
 
@@ -30,13 +33,34 @@ def squares_of(ax):
     return ax.collections[0]
 
 
-def test_squares_have_the_area_of_their_count_and_the_colour_of_their_error_rate(cells):
+def test_squares_have_the_colour_of_their_error_rate_and_grow_with_their_count(cells):
     squares = squares_of(plot_heatmap(cells, LIMITS))
     assert squares.get_array().tolist() == [0.75, 0.0]
     assert squares.get_clim() == (0, 1)
     boxes = [path.get_extents() for path in squares.get_paths()]
-    assert boxes[0].width * boxes[0].height == pytest.approx(boxes[1].width * boxes[1].height / 4)
+    assert 0.05 < boxes[0].width < boxes[1].width < 0.1
     assert (boxes[0].x0 + boxes[0].x1, boxes[0].y0 + boxes[0].y1) == pytest.approx((0.1, 1.9))
+
+
+def test_counts_are_written_where_there_is_room(cells):
+    numbers = list(plot_heatmap(cells, {}).texts)
+    assert [(text.get_text(), text.get_color()) for text in numbers] == [("16", "#000000"), ("64", "#000000")]
+    narrow = cells.assign(score_high=cells["score_low"] + 0.05)
+    assert not plot_heatmap(narrow, {}).texts
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_numbers_stand_out_from_their_squares(cells, theme):
+    many = pd.concat([cells.iloc[:1].assign(error_rate=rate) for rate in np.linspace(0, 1, 11)])
+    ax = plot_heatmap(many, {}, theme=theme)
+    fills = squares_of(ax).cmap(np.linspace(0, 1, 11))
+    for text, fill in zip(ax.texts, fills, strict=True):
+        bright, dark = sorted((luminance(fill[:3]), luminance(to_rgb(text.get_color()))), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) > 4
+
+
+def luminance(rgb):
+    return float(np.dot(np.asarray(rgb) ** 2.2, (0.2126, 0.7152, 0.0722)))
 
 
 def test_limits_are_drawn_and_written(cells):
@@ -47,7 +71,7 @@ def test_limits_are_drawn_and_written(cells):
     for name in ("c_lo", "c_hi"):
         assert set(lines[name].get_xdata()) == {LIMITS[name]}
         assert list(lines[name].get_ydata()) == [LIMITS["t_hi"], 1]
-    assert {text.get_text() for text in ax.texts} == {f"{name} = {value:.3g}" for name, value in LIMITS.items()}
+    assert {f"{name} = {value:.3g}" for name, value in LIMITS.items()} <= {text.get_text() for text in ax.texts}
 
 
 def test_zones_tile_the_plane(cells):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml_debugger.columns import ZONES
 from ml_debugger.presentation.frames import as_frame
@@ -14,12 +15,21 @@ from ml_debugger.presentation.palette import Theme, find_theme
 from ml_debugger.presentation.plots import drawing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.collections import PatchCollection
 
     from ml_debugger.presentation.frames import Table
 
 __all__ = ["HEATMAP_COLUMNS", "plot_heatmap"]
+
+# Sides of squares, as shares of their cell: one row, and the fullest cell.
+_SMALLEST: Final = 0.5
+_LARGEST: Final = 0.96
+# Cells at least this wide get their count written on them.
+_ROOM_FOR_NUMBERS: Final = 1 / 16
+# Black and white have the same contrast to a colour of this luminance.
+_MID_LUMINANCE: Final = 0.179
 
 HEATMAP_COLUMNS = ("score_low", "score_high", "error_proba_low", "error_proba_high", "count", "error_rate")
 
@@ -41,7 +51,7 @@ def plot_heatmap(
     title: str = "Heatmap: confidence against error probability",
     theme: str = "light",
 ) -> Axes:
-    """Each square is one cell: its area says how many rows, its colour how many of them were wrong.
+    """Each square is one cell: its size and number say how many rows, its colour how many of them were wrong.
 
     Args:
         cells: One row per cell: ``score_low, score_high, error_proba_low, error_proba_high, count, error_rate``.
@@ -66,28 +76,39 @@ def plot_heatmap(
         bar.outline.set_visible(False)
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="model's own confidence (score)", ylabel="error probability")
-        ax.set_title(title, pad=10)
+        ax.set_title(title, pad=22)
         _draw_legend(ax, regions, colours)
     return ax
 
 
-def _draw_cells(ax: Axes, frame: Any, colours: Theme) -> PatchCollection:
+def _draw_cells(ax: Axes, frame: pd.DataFrame, colours: Theme) -> PatchCollection:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    width = (frame["score_high"] - frame["score_low"]).to_numpy(float)
-    height = (frame["error_proba_high"] - frame["error_proba_low"]).to_numpy(float)
-    count = frame["count"].to_numpy(float)
-    # the square root makes the area, which the eye compares, proportional to the count; a floor keeps one row visible
-    scale = np.maximum(np.sqrt(count / count.max()), 0.22) * 0.94 if len(frame) else count
-    left = frame["score_low"].to_numpy(float) + width * (1 - scale) / 2
-    bottom = frame["error_proba_low"].to_numpy(float) + height * (1 - scale) / 2
-    patches = [Rectangle((x, y), w, h) for x, y, w, h in zip(left, bottom, width * scale, height * scale, strict=True)]
-    squares = PatchCollection(patches, cmap=colours.colormap(), edgecolor=colours.muted, lw=0.4, zorder=3)
-    squares.set_array(frame["error_rate"].to_numpy(float))
+    cells = frame[list(HEATMAP_COLUMNS)].to_numpy(float)
+    left, right, bottom, top, count, rate = cells.T
+    # most rows often share one cell: on a linear scale all others would be dots
+    side = _SMALLEST + (_LARGEST - _SMALLEST) * np.log(count) / np.log(max(count.max(initial=2), 2))
+    width, height = (right - left) * side, (top - bottom) * side
+    patches = [
+        Rectangle((x, y), w, h)
+        for x, y, w, h in zip((left + right - width) / 2, (bottom + top - height) / 2, width, height, strict=True)
+    ]
+    squares = PatchCollection(patches, cmap=colours.colormap(), edgecolor=colours.muted, lw=0.5, zorder=3)
+    squares.set_array(rate)
     squares.set_clim(0, 1)
     ax.add_collection(squares)
+    if len(cells) and (right - left).min() >= _ROOM_FOR_NUMBERS:
+        fills = squares.cmap(rate)
+        for x, y, n, fill in zip((left + right) / 2, (bottom + top) / 2, count, fills, strict=True):
+            ax.text(x, y, f"{n:.0f}", ha="center", va="center", fontsize=7.5, color=_ink_on(fill), zorder=6)
     return squares
+
+
+def _ink_on(fill: NDArray[np.float64]) -> str:
+    """Black or white, whichever reads better on a colour given as ``(4,)`` RGBA."""
+    luminance = float(np.dot(fill[:3] ** 2.2, (0.2126, 0.7152, 0.0722)))
+    return "#000000" if luminance > _MID_LUMINANCE else "#ffffff"
 
 
 def _regions(limits: Mapping[str, float | None]) -> list[_Region]:
@@ -127,21 +148,23 @@ def _draw_regions(ax: Axes, regions: list[_Region], colours: Theme) -> None:
 
 
 def _draw_limits(ax: Axes, limits: Mapping[str, float | None], colours: Theme) -> None:
-    style: dict[str, Any] = {"color": colours.ink, "lw": 1.1, "ls": (0, (5, 3)), "zorder": 4}
-    note: dict[str, Any] = {"color": colours.ink, "fontsize": 8.5, "zorder": 5}
+    from matplotlib.patheffects import withStroke
+
+    style: dict[str, Any] = {"color": colours.ink, "lw": 1.1, "ls": (0, (5, 3)), "zorder": 2}
+    halo = [withStroke(linewidth=2.5, foreground=colours.paper)]
+    note: dict[str, Any] = {"color": colours.ink, "fontsize": 8.5, "zorder": 7, "path_effects": halo}
     t_hi = limits.get("t_hi")
     for name in ("t_lo", "t_hi"):
         value = limits.get(name)
         if value:
             ax.plot([0, 1], [value, value], label=name, **style)
             ax.text(0.008, value + 0.008, f"{name} = {value:.3g}", va="bottom", **note)
-    for name in ("c_lo", "c_hi"):
+    for name, side in (("c_lo", "right"), ("c_hi", "left")):
         value = limits.get(name)
         if value is not None and t_hi is not None:
             ax.plot([value, value], [t_hi, 1], label=name, **style)
-            side = "right" if name == "c_lo" else "left"
-            shift = -0.008 if name == "c_lo" else 0.008
-            ax.text(value + shift, 0.985, f"{name} = {value:.3g}", va="top", ha=side, **note)
+            # above the axes, leaning away from each other: the two limits may be close
+            ax.text(value, 1.012, f"{name} = {value:.3g}", va="bottom", ha=side, **note)
 
 
 def _draw_legend(ax: Axes, regions: list[_Region], colours: Theme) -> None:

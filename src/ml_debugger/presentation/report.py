@@ -15,6 +15,7 @@ from ml_debugger.presentation.plots import plot_reliability, plot_zones
 from ml_debugger.presentation.tables import LIMITS, metric_rows, moment, percent, zone_rows
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from ml_debugger.presentation.frames import Table
@@ -43,7 +44,7 @@ class ReportParts:
         zones: The zones table.
         error_codes: The error code table.
         cells: The cells of the heatmap.
-        samples: The labelled rows: ``score, error_proba, is_error``.
+        samples: The labelled rows: ``score, error_proba, is_error, error_code``.
     """
 
     info: Mapping[str, Any]
@@ -65,6 +66,7 @@ def render_report(parts: ReportParts) -> str:
     environment = Environment(
         loader=PackageLoader("ml_debugger.presentation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    codes = _wrong_codes(parts)
     return environment.get_template("report.html.jinja").render(
         info=parts.info,
         headline=_headline(parts, len(as_frame(parts.samples))),
@@ -72,8 +74,8 @@ def render_report(parts: ReportParts) -> str:
         notes=list(parts.info.get("notes") or ()),
         zones=zone_rows(_records(parts.zones)),
         metrics=metric_rows(parts.metrics),
-        codes=_code_rows(parts.error_codes),
-        n_codes=len(as_frame(parts.error_codes)),
+        codes=_code_rows(codes),
+        n_codes=len(codes),
         facts=_facts(parts.info),
         limits=_limit_rows(parts.info.get("limits") or {}),
         pictures={name: _inline(picture) for name, picture in _pictures(parts).items()},
@@ -102,8 +104,14 @@ def _records(table: Table) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in as_frame(table).to_dict("records")]
 
 
-def _code_rows(error_codes: Table) -> list[dict[str, str]]:
-    frame = as_frame(error_codes, ("error_code", "zone", "count", "share", "example_ids")).head(_MAX_CODES)
+def _wrong_codes(parts: ReportParts) -> pd.DataFrame:
+    """The codes of rows where the model was wrong."""
+    samples = as_frame(parts.samples, ("error_code", "is_error"))
+    codes = as_frame(parts.error_codes, ("error_code", "zone", "count", "share", "example_ids"))
+    return codes[codes["error_code"].isin(samples.loc[samples["is_error"], "error_code"])]
+
+
+def _code_rows(codes: pd.DataFrame) -> list[dict[str, str]]:
     return [
         {
             "error_code": str(row["error_code"]),
@@ -112,7 +120,7 @@ def _code_rows(error_codes: Table) -> list[dict[str, str]]:
             "share": percent(row["share"]),
             "examples": ", ".join(str(name) for name in list(row["example_ids"])[:_MAX_EXAMPLES]),
         }
-        for row in frame.to_dict("records")
+        for row in codes.head(_MAX_CODES).to_dict("records")
     ]
 
 

@@ -36,7 +36,7 @@ class Writer:
     Args:
         append: Stores a request for good before it returns; idempotent by batch id.
         run: Names of model and version.
-        buffer_rows: Rows, of all kinds together, that start an append.
+        buffer_rows: Rows of the kind that has most of them (inputs, or their units) that start an append.
         buffer_bytes: Bytes that start an append.
         auto_sync: Append also when rows have waited for ``sync_seconds``.
         sync_seconds: See ``auto_sync``.
@@ -75,7 +75,7 @@ class Writer:
         """Rows, of all kinds together, that are not stored yet."""
         with self._changed:
             waiting: int = sum(table.num_rows for request in self._sealed for table in request.tables.values())
-            return waiting + self._buffer.rows
+            return waiting + self._buffer.all_rows
 
     def put(self, schema: ModelSchema, tables: Mapping[str, pa.Table]) -> None:
         """Take whole inputs: tables by kind. Waits while too much is waiting to be stored.
@@ -87,12 +87,11 @@ class Writer:
         """
         self._after_fork()
         with self._changed:
-            while self._is_full() and len(self._sealed) >= _WAITING:
+            while not self._has_room():
                 self._wait_for_room()
             self._buffer.add(schema, tables)
             _remember(self)
-            if self._is_full():
-                self._seal()
+            self._has_room()
             if self._sealed or self._sync_seconds is not None:
                 self._start_thread()
             self._changed.notify_all()
@@ -120,14 +119,18 @@ class Writer:
     def _is_full(self) -> bool:
         return self._buffer.rows >= self._buffer_rows or self._buffer.bytes >= self._buffer_bytes
 
+    def _has_room(self) -> bool:
+        """Whether the buffer can take more; seals it when it is full and not too much is waiting."""
+        if self._is_full() and len(self._sealed) < _WAITING:
+            self._seal()
+        return not self._is_full()
+
     def _wait_for_room(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
             raise type(error)(f"this batch was not recorded, rows that wait fill the buffer: {error}") from error
         self._start_thread()
         self._changed.wait()
-        if len(self._sealed) < _WAITING:
-            self._seal()
 
     def _seal(self) -> None:
         for schema, tables in self._buffer.groups():
@@ -142,13 +145,23 @@ class Writer:
 
     def _start_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, name="ml-debugger-writer", daemon=True)
+            self._thread = threading.Thread(target=self._run_thread, name="ml-debugger-writer", daemon=True)
             self._thread.start()
+
+    def _run_thread(self) -> None:
+        finished = False
+        try:
+            self._work()
+            finished = True
+        finally:
+            if not finished:  # threading prints the error
+                self._note(StoreError("the thread that stores rows met an unexpected error; the rows are kept"))
 
     def _work(self) -> None:
         """Store what is sealed until there is nothing to wait for; the next ``put`` starts it again."""
         while True:
             with self._changed:
+                self._has_room()
                 if not self._sealed and not self._wait_until_due():
                     self._thread = None
                     return
@@ -225,7 +238,8 @@ class _Buffer:
     """Rows that wait to become an append."""
 
     def __init__(self) -> None:
-        self.rows = 0
+        self.rows = 0  # of the most numerous kind of each batch
+        self.all_rows = 0
         self.bytes = 0
         self.since = time.monotonic()
         self._parts: list[tuple[ModelSchema, Mapping[str, pa.Table]]] = []
@@ -234,7 +248,8 @@ class _Buffer:
         if not self._parts:
             self.since = time.monotonic()
         self._parts.append((schema, tables))
-        self.rows += sum(table.num_rows for table in tables.values())
+        self.rows += max((table.num_rows for table in tables.values()), default=0)
+        self.all_rows += sum(table.num_rows for table in tables.values())
         self.bytes += sum(table.nbytes for table in tables.values())
 
     def groups(self) -> Iterator[tuple[ModelSchema, dict[str, pa.Table]]]:

@@ -7,12 +7,14 @@ are masked when the two are compared. ``python -m tests.docs.fences PAGE`` runs 
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import io
 import itertools
 import os
 import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,8 +97,9 @@ def run_command(line: str, names: dict[str, Any]) -> str:
 
 
 def masked(output: str) -> str:
-    """Output without numbers and spacing, for comparison between machines."""
-    words = re.sub(r"[-+]?\d+(?:\.\d+)?", "0", output)
+    """Output without what may differ between machines: numbers, codes and zones of single rows, spacing."""
+    words = re.sub(r"\bCLS\S+", "code", re.sub(r"\b(\w+_)?(hotspot|coverage)\b", "zone", output))
+    words = re.sub(r"[-+]?\d+(?:\.\d+)?", "0", words)
     return re.sub(r"[\s─━=-]+", " ", words).strip()
 
 
@@ -110,15 +113,17 @@ def paste(path: Path, names: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    home = tempfile.mkdtemp()
+    # registered before the writers' own flush at exit, so run after it
+    atexit.register(shutil.rmtree, home)
     from tests.docs.names import page_names
 
+    os.chdir(home)
     parser = argparse.ArgumentParser(description="Paste into a page what its code prints.")
     parser.add_argument("pages", nargs="+", type=Path)
     for page in parser.parse_args().pages:
-        with tempfile.TemporaryDirectory() as home:
-            os.environ["MLD_HOME"] = str(Path(home) / "workspace")
-            os.chdir(home)
-            paste(page if page.is_absolute() else ROOT / page, page_names(page.name))
+        os.environ["MLD_HOME"] = str(Path(home) / page.stem)
+        paste(ROOT / page, page_names(page.name))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ POOL = range(650, 1797)
 
 # Pages that bring everything with them.
 SELF_CONTAINED = {"README.md", "CONTRIBUTING.md", "quickstart.md", "callables.md", "object-store.md"}
-# Pages on which the run is not yet evaluated when they begin.
-BEFORE_EVALUATION = {"trace.md"}
+# Pages that trace, or evaluate, themselves.
+TRACES = {"trace.md"}
+EVALUATES = {"evaluate.md"}
 # Pages on which the pool was already run.
 AFTER_INFERENCE = {"cli.md"}
 
@@ -32,11 +33,13 @@ def page_names(page: str) -> dict[str, Any]:
         "val_loader": loader(VAL),
         "pool_loader": loader(POOL),
     }
-    if page not in BEFORE_EVALUATION:
+    if page not in TRACES:
         tracer = ClassificationTracer(names["model"], model_name="digits_cnn", version_name="v1")
         for dataset_type in ("train", "val"):
             for images, labels, ids in names[f"{dataset_type}_loader"]:
                 tracer(images, labels, ids, dataset_type=dataset_type)
+        tracer.wait_for_save()
+    if page not in TRACES | EVALUATES:
         names["result"] = Evaluator("digits_cnn", "v1").request_evaluation()
     if page in AFTER_INFERENCE:
         data_filter = ClassificationDataFilter(names["model"], "digits_cnn", "v1", names["result"].result_name)

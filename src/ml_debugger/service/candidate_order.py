@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import polars as pl
 
@@ -50,8 +50,8 @@ class Ranked:
         best = ranks.top_k(depth, by=rank) if self.descending else ranks.bottom_k(depth, by=rank)
         found = best.collect(engine="streaming")["rank_value"]
         if len(found) == depth:
-            above = frame.filter(rank >= found.min() if self.descending else rank <= found.max())
-            frame = above.top_k(depth, by=[rank, "input_id"], reverse=[not self.descending, True])
+            above = rank >= found.min() if self.descending else rank <= found.max()
+            frame = frame.filter(above).top_k(depth, by=[rank, "input_id"], reverse=[not self.descending, True])
         return _sorted(self.keyed(frame.collect(engine="streaming")), self)
 
 
@@ -82,14 +82,24 @@ def first_per_group(frame: pl.LazyFrame, order: Order, group: str | None, depth:
         rows = _sorted(pl.concat(parts), order)
         return rows.head(depth) if group is None else rows.group_by(group, maintain_order=True).head(depth)
 
-    kept = order.keyed(frame.head(0).collect())
+    names = frame.collect_schema().names()
+    kept = order.keyed(frame.head(0).collect().select(names))
     waiting: list[pl.DataFrame] = []
     for batch in frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=False, engine="streaming"):
-        waiting.append(order.keyed(batch))
+        # A scan may give its columns in another order than the frame says.
+        rows = order.keyed(batch.select(names))
+        if group is None and kept.height == depth:
+            rows = rows.filter(_up_to(kept[ORDER_KEY][-1], order))
+        waiting.append(rows)
         if sum(rows.height for rows in waiting) >= max(_BATCH_ROWS, kept.height):
             kept = reduced([kept, *waiting])
             waiting = []
     return reduced([kept, *waiting])
+
+
+def _up_to(last: Any, order: Order) -> pl.Expr:
+    key = pl.col(ORDER_KEY)
+    return key >= last if order.descending else key <= last
 
 
 def _sorted(rows: pl.DataFrame, order: Order) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -110,7 +111,8 @@ class ClassificationDataFilter:
             append=append,
             fields=fields,
         )
-        connection.register(self._run, self._recorder.flush)
+        connection.register(self._run, self._recorder.writer.flush)
+        self._flush = partial(connection.flush, self._run)
         self._recorder.register(recreate=force_table_recreate)
         self._warn_if_other_weights(info["weights_hash"])
 
@@ -175,7 +177,7 @@ class ClassificationDataFilter:
         Warns:
             ShortResultWarning: If a named or sampling strategy found fewer than ``n_data``; it says why.
         """
-        self._recorder.flush()
+        self._flush()
         answer = self._service.query(
             QueryRequest(
                 run=self._run,
@@ -201,7 +203,7 @@ class ClassificationDataFilter:
             One row per unit: ``input_id`` (as given), ``unit``, ``dataset_type``, ``n_epoch``, ``label``, ``score``,
             ``error_proba``, ``zone``, ``support`` (share of held-out rows at least as outlying, 0..1), additional fields.
         """
-        self._recorder.flush()
+        self._flush()
         extra = tuple(field.name for field in self._recorder.fields)
         request = ScanRequest(
             run=self._run,

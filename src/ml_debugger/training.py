@@ -79,7 +79,7 @@ class ClassificationTracer:
             fields=fields,
             label_fields=label_fields,
         )
-        connection.register(run, self._recorder.flush)
+        connection.register(run, self._recorder.writer.flush)
         self._recorder.register(recreate=force_table_recreate)
 
     def __call__(

@@ -105,7 +105,7 @@ class MemorySource:
         return rows.append_column("features", lists(self.features)).append_column("logits", lists(self.logits))
 
     def reference(self) -> Any:
-        return SimpleNamespace(bank=self.bank)
+        return SimpleNamespace(bank=lambda: self.bank)
 
 
 def request(n_data: Any, strategy: Any, **kwargs: Any) -> QueryRequest:

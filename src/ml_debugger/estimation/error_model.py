@@ -108,7 +108,7 @@ class ErrorModel:
         from safetensors.numpy import save
 
         header = json.dumps({"format": FORMAT, "meta": self.meta}, sort_keys=True, allow_nan=False)
-        ordered = {name: np.ascontiguousarray(self.arrays[name]) for name in sorted(self.arrays)}
+        ordered = {name: np.asarray(self.arrays[name], order="C") for name in sorted(self.arrays)}
         return bytes(save(ordered, metadata={META_KEY: header}))
 
     @classmethod

@@ -99,7 +99,7 @@ class CandidatePool:
 
     def beside_labelled(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """``(N, D)`` features as ``(N, K)`` unit rows, and the labelled rows ``(R, K)`` that the error model keeps."""
-        bank = self._source.reference().bank
+        bank = self._source.reference().bank()
         if bank is None or bank.width != features.shape[1]:
             x = unit_rows(reduce_width(features))
             return x, np.empty((0, x.shape[1]), x.dtype)

@@ -78,7 +78,7 @@ def truths(ground_truth: Any, inputs: pa.Table, n_classes: int | None) -> pa.Tab
         position = int(outside[0])
         expected = f"0..{n_classes - 1}, the classes of the model" if n_classes is not None else "0 or more"
         raise InputError(
-            f"labels: expected class ids in {expected}, got {labels[position]} at position {position}; "
+            f"ground_truth: expected class ids in {expected}, got {labels[position]} at position {position}; "
             "use None or -1 for an input without a label"
         )
     kept = inputs.filter(pa.array(known))
@@ -96,10 +96,10 @@ def _read_labels(ground_truth: Any, n_inputs: int) -> Int64:
     """``(B,)`` labels from a list, array or tensor; -1 where unknown."""
     values = ground_truth.tolist() if hasattr(ground_truth, "tolist") else ground_truth
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-        raise InputError(f"labels: expected one class id per input, got {type(ground_truth).__name__}")
+        raise InputError(f"ground_truth: expected one class id per input, got {type(ground_truth).__name__}")
     items = [_read_label(value, position) for position, value in enumerate(values)]
     if len(items) != n_inputs:
-        raise InputError(f"labels: expected {n_inputs}, one per input, got {len(items)}")
+        raise InputError(f"ground_truth: expected {n_inputs}, one per input, got {len(items)}")
     return np.array(items, dtype=np.int64)
 
 
@@ -108,14 +108,14 @@ def _read_label(value: Any, position: int) -> int:
     if isinstance(item, (list, tuple)):
         if len(item) != 1:
             raise InputError(
-                f"labels: expected one class id per input, got {len(item)} numbers at position {position}; "
+                f"ground_truth: expected one class id per input, got {len(item)} numbers at position {position}; "
                 "for one-hot or soft labels pass labels.argmax(1)"
             )
         item = item[0]
     if item is None or (isinstance(item, float) and np.isnan(item)):
         return NO_TRUTH
     if isinstance(item, bool) or not isinstance(item, (int, float)) or item != int(item):
-        raise InputError(f"labels: expected integer class ids, got {item!r} at position {position}")
+        raise InputError(f"ground_truth: expected integer class ids, got {item!r} at position {position}")
     return int(item)
 
 

@@ -51,7 +51,9 @@ def model_output(features: np.ndarray | None, logits: np.ndarray) -> ModelOutput
     return ModelOutput(len(logits), np.arange(len(logits)), label, score, kept, logits.astype(np.float32))
 
 
-def input_rows(n_inputs: int, tag: str = "val", ids: Sequence[str] | None = None, start: int = 0, n_epoch=None) -> pa.Table:
+def input_rows(
+    n_inputs: int, tag: str = "val", ids: Sequence[str] | None = None, start: int = 0, n_epoch=None
+) -> pa.Table:
     names = list(ids) if ids is not None else [str(position) for position in range(n_inputs)]
     data = {
         "input_id": names,
@@ -126,8 +128,6 @@ def error_pair(name: str) -> dict[str, Part]:
         pytest.skip(f"real test data not found at {path}")
     with np.load(path) as archive:
         return {
-            tag: Part(
-                archive[f"{tag}_f"].astype(np.float32), archive[f"{tag}_z"], archive[f"{tag}_y"].astype(np.int64)
-            )
+            tag: Part(archive[f"{tag}_f"].astype(np.float32), archive[f"{tag}_z"], archive[f"{tag}_y"].astype(np.int64))
             for tag in ("train", "val", "test", "shift")
         }

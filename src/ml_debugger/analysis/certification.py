@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +70,14 @@ def certify(
     ranked, errors = error_proba[order], np.concatenate([[0], np.cumsum(is_error[order])])
     needed = rows_for_promise(risk, confidence)
     found: tuple[float, int, int] | None = None
-    size = needed
-    while size <= len(ranked):
+    for size in _sizes(needed, len(ranked)):
         threshold = float(ranked[size]) if size < len(ranked) else math.nextafter(float(ranked[-1]), 2.0)
         rows = int(np.searchsorted(ranked, threshold, side="left"))
-        if rows >= needed:
-            if binomial_upper(int(errors[rows]), rows, confidence) > risk:
-                break
-            found = threshold, rows, int(errors[rows])
-        size = max(size + 1, math.ceil(size * GROWTH))
+        if rows < needed:  # ties: the threshold holds fewer rows than were counted off
+            continue
+        if binomial_upper(int(errors[rows]), rows, confidence) > risk:
+            break
+        found = threshold, rows, int(errors[rows])
     if found is None:
         sentence = _what_it_takes(errors, needed, risk, confidence, labels)
         return Certificate(0.0, risk, confidence, 0, 0, 1.0, sentence)
@@ -88,6 +88,16 @@ def certify(
         f"{wrong} of {rows} certification rows were wrong, which bounds the rate at {bound:.2%}"
     )
     return Certificate(threshold, risk, confidence, rows, wrong, bound, sentence)
+
+
+def _sizes(needed: int, rows: int) -> Iterator[int]:
+    """Numbers of rows to test, growing from the fewest that could suffice to all."""
+    size = needed
+    while size < rows:
+        yield size
+        size = max(size + 1, math.ceil(size * GROWTH))
+    if needed <= rows:
+        yield rows
 
 
 def _what_it_takes(errors: NDArray[Any], needed: int, risk: float, confidence: float, labels: int) -> str:

@@ -209,7 +209,7 @@ def _note_extremes(rows: Rows, usable: Bool, errors: int, count: int) -> None:
     if errors == 0:
         _warn(
             rows.notes,
-            f"none of the {count} held-out rows is wrong, so errors cannot be learned: the calibrated confidence is used",
+            f"none of the {count} held-out rows is wrong, so errors cannot be learned; the confidence is calibrated",
         )
     elif errors == count:
         _warn(

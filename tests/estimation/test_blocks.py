@@ -1,0 +1,24 @@
+"""Blocks of one size, whatever comes in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ml_debugger.estimation.blocks import BLOCK, in_blocks
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 5])
+def test_rows_come_back_in_order(n_rows: int) -> None:
+    sizes = []
+
+    def double(values: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, ...]:
+        sizes.append((len(values), len(more)))
+        return values * 2, more.sum(axis=1)
+
+    values = np.arange(n_rows, dtype=np.float64)
+    more = np.arange(2.0 * n_rows).reshape(n_rows, 2)
+    doubled, summed = in_blocks(double, values, more)
+    assert set(sizes) == {(BLOCK, BLOCK)}
+    np.testing.assert_array_equal(doubled, values * 2)
+    np.testing.assert_array_equal(summed, more.sum(axis=1))

@@ -1,0 +1,96 @@
+"""``fit`` knows no task: any table, any targets, any groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ml_debugger.estimation import FitSettings, fit
+from ml_debugger.estimation.metrics import auroc
+from ml_debugger.estimation.numbers import sigmoid
+from tests.estimation.learners.test_anchored_ridge import example
+
+
+def test_the_gate_adopts_what_is_better_and_says_why() -> None:
+    design, wrong = example()
+    found = fit(design.descriptors, {"error_proba": wrong}, np.arange(len(wrong)), design.baseline, design.categories)
+    record = found.targets["error_proba"]
+    assert record["learners"] == ["anchored_ridge"] and record["nll"] < record["baseline_nll"]
+    assert "better by more than one standard error" in record["reason"]
+    assert auroc(found.out_of_fold["error_proba"], wrong) > auroc(found.baseline["error_proba"], wrong) + 0.1
+    assert (record["n_rows"], record["n_errors"]) == (len(wrong), int(wrong.sum()))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shuffled_errors_fall_back_to_the_baseline(seed: int) -> None:
+    design, wrong = example(600, seed)
+    shuffled = np.random.default_rng(seed).permutation(wrong)
+    found = fit(design.descriptors, {"error_proba": shuffled}, np.arange(600), design.baseline, design.categories)
+    record = found.targets["error_proba"]
+    assert record["learners"] == [] and "not better" in record["reason"]
+    assert abs(auroc(found.out_of_fold["error_proba"], shuffled) - 0.5) < 0.08
+    assert not any(path.startswith("error_proba/anchored_ridge") for path in found.arrays)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_rows", "reason"),
+    [
+        (FitSettings(learners=()), 600, "no learner was asked for"),
+        (FitSettings(min_errors=100000), 600, "errors among 600 rows, a learner needs at least 100000"),
+        (FitSettings(why_baseline="because"), 600, "because"),
+    ],
+)
+def test_reasons_not_to_learn(settings: FitSettings, n_rows: int, reason: str) -> None:
+    design, wrong = example(n_rows)
+    found = fit(design.descriptors, {"t": wrong}, np.arange(n_rows), design.baseline, None, settings)
+    assert found.targets["t"]["learners"] == [] and reason in found.targets["t"]["reason"]
+    np.testing.assert_array_equal(found.out_of_fold["t"], found.baseline["t"])
+
+
+def test_few_groups_are_not_enough_for_cross_fitting() -> None:
+    design, wrong = example(300)
+    found = fit(design.descriptors, {"t": wrong}, np.arange(300) % 4, design.baseline)
+    assert "4 distinct inputs" in found.targets["t"]["reason"]
+
+
+def test_few_right_answers() -> None:
+    design, _ = example(100)
+    found = fit(design.descriptors, {"t": np.arange(100) >= 3}, np.arange(100), design.baseline)
+    assert "3 right answers" in found.targets["t"]["reason"]
+
+
+def test_boxes_with_three_targets_and_groups() -> None:
+    """A table as detection has it: several boxes an image, three outcomes, no features or classes anywhere."""
+    random = np.random.default_rng(0)
+    images = np.repeat(np.arange(150), 6)
+    table = random.normal(size=(900, 5)) + random.normal(size=150)[images][:, None]
+    score = random.normal(size=900)
+    place = random.random(900) < sigmoid(2 * table[:, 0] + 0.3 * score - 1)
+    kind = random.random(900) < sigmoid(2 * table[:, 1] + 0.3 * score - 1)
+    targets = {"error_proba": place | kind, "det_error_proba": place, "cls_error_proba": kind}
+    found = fit(table, targets, images, score)
+    assert set(found.targets) == set(targets) == set(found.out_of_fold)
+    for name, target in targets.items():
+        assert found.targets[name]["learners"] == ["anchored_ridge"]
+        assert auroc(found.out_of_fold[name], target) > auroc(score, target) + 0.05
+        assert abs(found.out_of_fold[name].mean() - target.mean()) < 0.02
+
+
+def test_copies_in_one_group_do_not_leak() -> None:
+    """Errors that nothing explains, every row five times: grouped, the gate sees that nothing was learned."""
+    random = np.random.default_rng(1)
+    rows = np.repeat(np.arange(80), 5)
+    table, wrong, score = (
+        random.normal(size=(80, 40))[rows],
+        (random.random(80) < 0.4)[rows],
+        random.normal(size=80)[rows],
+    )
+    found = fit(table, {"t": wrong}, rows, score, rows)
+    assert found.targets["t"]["learners"] == []
+
+
+def test_same_rows_same_arrays() -> None:
+    design, wrong = example(300)
+    first, second = (fit(design.descriptors, {"t": wrong}, np.arange(300), design.baseline) for _ in range(2))
+    for path, array in first.arrays.items():
+        np.testing.assert_array_equal(array, second.arrays[path])

@@ -98,8 +98,9 @@ def test_every_kind_of_table_is_named(kind: str) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    from ml_debugger.cli import app
     from typer.main import get_command
+
+    from ml_debugger.cli import app
 
     names = set(get_command(app).commands)  # type: ignore[attr-defined]
     assert {text.split()[1] for text in described(page("guides/cli.md")) if text.startswith("mldebugger")} == names

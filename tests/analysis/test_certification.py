@@ -18,13 +18,16 @@ def test_clean_rows_are_promised_up_to_where_errors_begin() -> None:
     assert found.errors == int(wrong[proba < found.threshold].sum())
     assert found.bound == pytest.approx(binomial_upper(found.errors, found.rows))
     assert found.bound <= 0.05
-    assert "5.00%" in found.sentence and "95%" in found.sentence and str(found.rows) in found.sentence
+    assert "5.00%" in found.sentence
+    assert "95%" in found.sentence
+    assert str(found.rows) in found.sentence
 
 
 def test_all_rows_can_be_promised() -> None:
     proba = np.linspace(0, 0.1, 200)
     found = certify(proba, np.zeros(200, dtype=bool), 0.1)
-    assert found.rows == 200 and found.threshold > proba.max()
+    assert found.rows == 200
+    assert found.threshold > proba.max()
 
 
 def test_stops_at_the_first_failure() -> None:
@@ -35,7 +38,9 @@ def test_stops_at_the_first_failure() -> None:
 
 def test_too_few_rows_say_how_many_labels_it_takes() -> None:
     found = certify(np.linspace(0, 1, 20), np.zeros(20, dtype=bool), 0.02, labels=60)
-    assert found.threshold == 0 and found.rows == 0 and found.bound == 1.0
+    assert found.threshold == 0
+    assert found.rows == 0
+    assert found.bound == 1.0
     needed = rows_for_promise(0.02)
     assert f"at least {needed} certification rows" in found.sentence
     assert f"label about {int(np.ceil(60 * needed / 20))} rows" in found.sentence
@@ -43,27 +48,31 @@ def test_too_few_rows_say_how_many_labels_it_takes() -> None:
 
 def test_no_rows_at_all() -> None:
     found = certify(np.empty(0), np.empty(0, dtype=bool), 0.1)
-    assert found.threshold == 0 and f"label about {rows_for_promise(0.1)} rows" in found.sentence
+    assert found.threshold == 0
+    assert f"label about {rows_for_promise(0.1)} rows" in found.sentence
 
 
 def test_errors_among_the_safest_rows_say_that_labels_do_not_help() -> None:
     proba, wrong = np.linspace(0, 1, 300), np.zeros(300, dtype=bool)
     wrong[:20] = True
     found = certify(proba, wrong, 0.05)
-    assert found.threshold == 0 and "more labels alone will not help" in found.sentence
+    assert found.threshold == 0
+    assert "more labels alone will not help" in found.sentence
 
 
 def test_a_few_errors_say_how_much_evidence_it_takes() -> None:
     proba, wrong = np.linspace(0, 1, 300), np.zeros(300, dtype=bool)
     wrong[0] = True
     found = certify(proba, wrong, 0.05, labels=900)
-    assert found.threshold == 0 and "it takes about" in found.sentence
+    assert found.threshold == 0
+    assert "it takes about" in found.sentence
 
 
 def test_ties_never_promise_fewer_rows_than_needed() -> None:
     proba = np.repeat([0.1, 0.2], 200)
     found = certify(proba, np.repeat([False, True], 200), 0.02)
-    assert found.threshold == 0.2 and found.rows == 200
+    assert found.threshold == 0.2
+    assert found.rows == 200
 
 
 @pytest.mark.parametrize("slope", [0.3, 0.5])

@@ -28,7 +28,8 @@ def test_every_row_lies_in_its_cell(values: list[tuple[float, float, bool]], n_b
             bins = np.minimum((axis * n_bins).astype(int), n_bins - 1)
             inside &= bins == round(low * n_bins)
             assert high == pytest.approx(low + 1 / n_bins)
-        assert cell["count"] == inside.sum() and cell["n_errors"] == wrong[inside].sum()
+        assert cell["count"] == inside.sum()
+        assert cell["n_errors"] == wrong[inside].sum()
         assert cell["error_rate"] == pytest.approx(wrong[inside].mean())
 
 

@@ -93,10 +93,14 @@ def test_table_has_all_six_zones_and_exact_intervals() -> None:
     table = zone_table(LIMITS, zones, wrong, "a promise").to_pylist()
     rows = {row["zone"]: row for row in table}
     assert [row["zone"] for row in table] == list(ZONES)
-    assert rows["hotspot"]["count"] == 4 and rows["hotspot"]["share"] == 0.4
-    assert rows["hotspot"]["error_rate"] == 0.75 and rows["hotspot"]["error_low"] < 0.75 < rows["hotspot"]["error_high"]
-    assert rows["stable_coverage"]["promise"] == "a promise" and rows["hotspot"]["promise"] is None
-    assert rows["critical_hotspot"]["count"] == 0 and rows["critical_hotspot"]["error_rate"] is None
+    assert rows["hotspot"]["count"] == 4
+    assert rows["hotspot"]["share"] == 0.4
+    assert rows["hotspot"]["error_rate"] == 0.75
+    assert rows["hotspot"]["error_low"] < 0.75 < rows["hotspot"]["error_high"]
+    assert rows["stable_coverage"]["promise"] == "a promise"
+    assert rows["hotspot"]["promise"] is None
+    assert rows["critical_hotspot"]["count"] == 0
+    assert rows["critical_hotspot"]["error_rate"] is None
 
 
 def test_table_of_nothing() -> None:
@@ -104,4 +108,5 @@ def test_table_of_nothing() -> None:
 
     nothing = certify(np.empty(0), np.empty(0, dtype=bool), 0.1)
     table = zone_table(LIMITS, np.empty(0, dtype=object), np.empty(0, dtype=bool), nothing)
-    assert table["share"].to_pylist() == [0.0] * 6 and table["promise"][0].as_py() == nothing.sentence
+    assert table["share"].to_pylist() == [0.0] * 6
+    assert table["promise"][0].as_py() == nothing.sentence

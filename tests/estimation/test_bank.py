@@ -58,7 +58,8 @@ def test_rows_are_unit_vectors_equally_many_of_each_class() -> None:
 def test_wide_features_are_reduced_and_say_so() -> None:
     vectors, truth = data(400, width=100)
     bank = build_bank(vectors, truth, np.zeros(400, dtype=bool), 3)
-    assert bank.projection.shape == (100, 48) and bank.truncated
+    assert bank.projection.shape == (100, 48)
+    assert bank.truncated
 
 
 def test_very_wide_features_take_the_randomised_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,12 +97,14 @@ def test_odd_features(vectors: np.ndarray) -> None:
 def test_one_row_per_class_has_no_spread_within() -> None:
     vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     bank = build_bank(vectors, np.arange(5), np.zeros(5, dtype=bool), 5)
-    assert np.isfinite(bank.projection).all() and len(bank.rows) == 5
+    assert np.isfinite(bank.projection).all()
+    assert len(bank.rows) == 5
 
 
 def test_a_single_row() -> None:
     bank = build_bank(np.ones((1, 3), dtype=np.float32), np.array([1]), np.array([False]), 2)
-    assert bank.classes.tolist() == [1] and bank.width == 3
+    assert bank.classes.tolist() == [1]
+    assert bank.width == 3
 
 
 def test_same_rows_same_bank_and_fields_survive() -> None:

@@ -104,7 +104,8 @@ def test_a_row_has_the_same_bits_in_every_batch(data) -> None:
 def test_any_number_of_classes(n_classes: int) -> None:
     bank, features, logits, label, _ = example(150, n_classes=n_classes)
     described = describe(bank, features, logits, label)
-    assert described.descriptors.shape == (150, len(NAMES)) and np.isfinite(described.descriptors).all()
+    assert described.descriptors.shape == (150, len(NAMES))
+    assert np.isfinite(described.descriptors).all()
     assert described.vote_classes.shape == (150, 3)
 
 
@@ -115,7 +116,8 @@ def test_classes_that_the_bank_has_never_seen_are_far() -> None:
     label = np.full(50, 4)
     described = describe(bank, part.features[:50], part.logits[:50], label)
     assert np.isfinite(described.descriptors).all()
-    assert (column(described, "vote_against") == 1).all() and (column(described, "centroid_vote") == 1).all()
+    assert (column(described, "vote_against") == 1).all()
+    assert (column(described, "centroid_vote") == 1).all()
     assert column(described, "mahalanobis").min() > column(described, "nearest_class").max()
 
 
@@ -125,7 +127,8 @@ def test_a_bank_of_one_class() -> None:
     bank = build_bank(part.features[one], part.labels[one], np.ones(one.sum(), dtype=bool), 4)
     described = describe(bank, part.features, part.logits, part.logits.argmax(axis=1))
     assert np.isfinite(described.descriptors).all()
-    assert described.vote_classes[:, 0].tolist() == [1] * 200 and (described.vote_classes[:, 1:] == -1).all()
+    assert described.vote_classes[:, 0].tolist() == [1] * 200
+    assert (described.vote_classes[:, 1:] == -1).all()
 
 
 def test_far_features_stay_finite() -> None:

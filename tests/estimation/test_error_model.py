@@ -44,7 +44,8 @@ def test_a_row_has_the_same_bits_in_every_batch(chosen: list[int]) -> None:
 def test_saved_and_loaded_it_predicts_the_same_bits(learners: tuple[str, ...]) -> None:
     model, table = fitted(learners)
     again = ErrorModel.from_bytes(model.to_bytes())
-    assert again.meta == model.meta and again.to_bytes() == model.to_bytes()
+    assert again.meta == model.meta
+    assert again.to_bytes() == model.to_bytes()
     before, after = model.predict(*table), again.predict(*table)
     np.testing.assert_array_equal(before.support, after.support)
     for name in before.error_proba:
@@ -54,7 +55,8 @@ def test_saved_and_loaded_it_predicts_the_same_bits(learners: tuple[str, ...]) -
 
 def test_probabilities_lie_between_zero_and_one_and_baseline_differs() -> None:
     found = MODEL.predict(*TABLE).error_proba["error_proba"]
-    assert (found > 0).all() and (found < 1).all()
+    assert (found > 0).all()
+    assert (found < 1).all()
     assert not np.array_equal(found, MODEL.predict_baseline(TABLE[1])["error_proba"])
 
 
@@ -93,4 +95,5 @@ def test_a_newer_format_asks_for_an_upgrade() -> None:
 
 def test_no_rows() -> None:
     found = MODEL.predict(*(part[:0] for part in TABLE))
-    assert found.support.shape == (0,) and found.error_proba["error_proba"].shape == (0,)
+    assert found.support.shape == (0,)
+    assert found.error_proba["error_proba"].shape == (0,)

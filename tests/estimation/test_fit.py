@@ -15,7 +15,8 @@ def test_the_gate_adopts_what_is_better_and_says_why() -> None:
     design, wrong = example()
     found = fit(design.descriptors, {"error_proba": wrong}, np.arange(len(wrong)), design.baseline, design.categories)
     record = found.targets["error_proba"]
-    assert record["learners"] == ["anchored_ridge"] and record["nll"] < record["baseline_nll"]
+    assert record["learners"] == ["anchored_ridge"]
+    assert record["nll"] < record["baseline_nll"]
     assert "better by more than one standard error" in record["reason"]
     assert auroc(found.out_of_fold["error_proba"], wrong) > auroc(found.baseline["error_proba"], wrong) + 0.1
     assert (record["n_rows"], record["n_errors"]) == (len(wrong), int(wrong.sum()))
@@ -27,7 +28,8 @@ def test_shuffled_errors_fall_back_to_the_baseline(seed: int) -> None:
     shuffled = np.random.default_rng(seed).permutation(wrong)
     found = fit(design.descriptors, {"error_proba": shuffled}, np.arange(600), design.baseline, design.categories)
     record = found.targets["error_proba"]
-    assert record["learners"] == [] and "not better" in record["reason"]
+    assert record["learners"] == []
+    assert "not better" in record["reason"]
     assert abs(auroc(found.out_of_fold["error_proba"], shuffled) - 0.5) < 0.08
     assert not any(path.startswith("error_proba/anchored_ridge") for path in found.arrays)
 
@@ -43,7 +45,8 @@ def test_shuffled_errors_fall_back_to_the_baseline(seed: int) -> None:
 def test_reasons_not_to_learn(settings: FitSettings, n_rows: int, reason: str) -> None:
     design, wrong = example(n_rows)
     found = fit(design.descriptors, {"t": wrong}, np.arange(n_rows), design.baseline, None, settings)
-    assert found.targets["t"]["learners"] == [] and reason in found.targets["t"]["reason"]
+    assert found.targets["t"]["learners"] == []
+    assert reason in found.targets["t"]["reason"]
     np.testing.assert_array_equal(found.out_of_fold["t"], found.baseline["t"])
 
 

@@ -14,7 +14,8 @@ from ml_debugger.estimation.folds import grouped_folds, split_groups
 def test_groups_are_not_split(groups: list[int], n_folds: int, seed: int) -> None:
     names = np.array(groups)
     folds = grouped_folds(names, n_folds, seed=seed)
-    assert folds.min() >= 0 and folds.max() < n_folds
+    assert folds.min() >= 0
+    assert folds.max() < n_folds
     assert all(len(set(folds[names == name])) == 1 for name in set(groups))
     sizes = np.bincount([folds[names == name][0] for name in set(groups)], minlength=n_folds)
     assert sizes.max() - sizes.min() <= 1
@@ -29,6 +30,7 @@ def test_errors_are_spread_evenly() -> None:
 def test_split_takes_its_share_of_whole_groups() -> None:
     groups = np.repeat(np.arange(30), 3)
     chosen = split_groups(groups, 1 / 3, seed=1)
-    assert chosen.reshape(30, 3).all(axis=1).sum() == 10 and chosen.sum() == 30
+    assert chosen.reshape(30, 3).all(axis=1).sum() == 10
+    assert chosen.sum() == 30
     assert (chosen == split_groups(groups, 1 / 3, seed=1)).all()
     assert not split_groups(groups, 0.0).any()

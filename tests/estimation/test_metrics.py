@@ -82,5 +82,7 @@ def test_correlated_rows_widen_the_interval() -> None:
 
 def test_undefined_is_nan() -> None:
     found = measure(np.full(5, 0.1), np.zeros(5), np.arange(5), draws=5)
-    assert np.isnan(found["auroc"]) and np.isnan(found["auroc_low"]) and found["brier"] == pytest.approx(0.01)
+    assert np.isnan(found["auroc"])
+    assert np.isnan(found["auroc_low"])
+    assert found["brier"] == pytest.approx(0.01)
     assert np.isnan(measure(np.full(5, 0.1), np.zeros(5), np.arange(5), draws=0)["brier_low"])

@@ -21,4 +21,6 @@ def test_sigmoid_is_the_inverse_of_log_odds(value: float) -> None:
 
 def test_log_loss_of_certainty_is_finite() -> None:
     loss = log_loss(np.array([0.0, 1.0, 0.25]), np.array([1.0, 1.0, 0.0]))
-    assert loss[0] == pytest.approx(-np.log(1e-12)) and loss[1] < 1e-11 and loss[2] == pytest.approx(-np.log(0.75))
+    assert loss[0] == pytest.approx(-np.log(1e-12))
+    assert loss[1] < 1e-11
+    assert loss[2] == pytest.approx(-np.log(0.75))

@@ -23,7 +23,7 @@ def test_other_columns_and_constants_do_not_matter() -> None:
     descriptors = np.random.default_rng(0).normal(size=(50, 3))
     descriptors[:, 2] = 7.0
     axis = fit_outlier_axis(descriptors, (0, 2))
-    moved = descriptors + [0, 5, 0]
+    moved = descriptors + np.array([0, 5, 0])
     np.testing.assert_array_equal(outlier_score(axis, moved), outlier_score(axis, descriptors))
     assert (np.argsort(outlier_score(axis, descriptors)) == np.argsort(descriptors[:, 0])).all()
 

@@ -102,7 +102,7 @@ def request(**options) -> EvaluationRequest:
 
 
 def make_part(n_rows: int, seed: int = 0, *, n_classes: int = 4, width: int = 12, noise: float = 1.0) -> Part:
-    """Gaussian classes seen by a model with blurred class means: errors lie where features show it and logits do not."""
+    """Gaussian classes seen by a model with blurred class means: features show the errors, logits do not."""
     centres = np.random.default_rng(99).normal(size=(n_classes, width))
     random = np.random.default_rng(seed)
     labels = random.integers(0, n_classes, n_rows)

@@ -151,7 +151,8 @@ def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _
         seed=options.seed,
         why_baseline=_why_baseline(rows, errors, count, options),
     )
-    _note_extremes(rows, usable, errors, count)
+    if settings.why_baseline is None:
+        _note_extremes(rows, usable, errors, count)
     labelled = Labelled(rows.units, rows.diagnosis.truth, is_error, groups, in_bank, rows.held_out, certifying)
     return _Plan(labelled, settings, risk, needed, rate)
 

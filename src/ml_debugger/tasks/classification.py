@@ -114,7 +114,7 @@ def _read_label(value: Any, position: int) -> int:
         item = item[0]
     if item is None or (isinstance(item, float) and np.isnan(item)):
         return NO_TRUTH
-    if isinstance(item, bool) or not isinstance(item, (int, float)) or item != int(item):
+    if isinstance(item, bool) or not isinstance(item, (int, float)) or not float(item).is_integer():
         raise InputError(f"ground_truth: expected integer class ids, got {item!r} at position {position}")
     return int(item)
 

@@ -80,7 +80,8 @@ def test_constant_descriptors_and_thousands_of_categories() -> None:
     random = np.random.default_rng(0)
     design = Design(np.ones((400, 3)), random.normal(size=400), random.integers(0, 2000, 400), 2000)
     arrays, _ = LEARNERS["anchored_ridge"].fit(design, (random.random(400) < 0.3).astype(float), np.arange(400) % 4)
-    assert np.isfinite(arrays["weights"]).all() and arrays["offsets"].shape == (2000,)
+    assert np.isfinite(arrays["weights"]).all()
+    assert arrays["offsets"].shape == (2000,)
     assert int(arrays["anchor"]) == 0
 
 
@@ -90,4 +91,5 @@ def test_no_descriptors_at_all() -> None:
     arrays, out_of_fold = LEARNERS["anchored_ridge"].fit(
         design, (random.random(200) < 0.3).astype(float), np.arange(200) % 4
     )
-    assert np.isfinite(out_of_fold).all() and int(arrays["anchor"]) == 0
+    assert np.isfinite(out_of_fold).all()
+    assert int(arrays["anchor"]) == 0

@@ -16,7 +16,7 @@ from ml_debugger.errors import StoreError
 from ml_debugger.store.failures import store_errors
 from ml_debugger.store.migrations import HEAD
 
-__all__ = ["METADATA", "autocommit", "models", "open_database", "results", "runs"]
+__all__ = ["METADATA", "models", "open_database", "reading", "results", "runs"]
 
 METADATA: Final = sa.MetaData()
 
@@ -51,6 +51,7 @@ results = sa.Table(
     sa.Index("results_of_run", "model_name", "version_name"),
 )
 
+_READING: Final = "ml_debugger_reading"
 # How long a process waits for another one's transaction.
 _BUSY_SECONDS: Final = 60
 _MIGRATION_LOCK: Final = 0x6D6C6462  # key of PostgreSQL's advisory lock
@@ -75,10 +76,10 @@ def open_database(url: str) -> Engine:
 
 
 @contextmanager
-def autocommit(engine: Engine) -> Iterator[sa.Connection]:
+def reading(engine: Engine) -> Iterator[sa.Connection]:
     """A connection for reading: takes no lock that writers wait for."""
     with engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection.execution_options(**{_READING: True})
 
 
 def _engine(url: str) -> Engine:
@@ -107,11 +108,12 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_immediate(connection: sa.Connection) -> None:
     """Take the write lock at once: a transaction that read first could not wait for it."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not connection.get_execution_options().get(_READING):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _revision(engine: Engine) -> str | None:
-    with autocommit(engine) as connection:
+    with reading(engine) as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
         found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
@@ -124,7 +126,7 @@ def _migration_lock(engine: Engine) -> Iterator[sa.Connection]:
     if engine.url.get_backend_name() == "sqlite" and engine.url.database:
         with Path(f"{engine.url.database}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, also by a kill
-            with autocommit(engine) as connection:
+            with reading(engine) as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # stays in the file
             with engine.begin() as connection:
                 yield connection

@@ -28,6 +28,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from ml_debugger.errors import StoreError
 from ml_debugger.store.failures import store_errors
+from ml_debugger.store.merging import list_files, merge_small_files
 from ml_debugger.store.naming import check_partition, quote_name
 from ml_debugger.store.tables import PARTITION_COLUMNS, Batch, RowFilter, Snapshot, TableKey
 
@@ -35,12 +36,7 @@ __all__ = ["DeltaTables"]
 
 _ATTEMPTS: Final = 30
 _LONGEST_PAUSE: Final = 2.0
-# Small files of one partition are merged when there are this many; files of at least _SMALL bytes are left alone.
-_PILE: Final = 48
-_SMALL: Final = 32 * 2**20
-_MERGED: Final = 128 * 2**20
-_CHECK_EVERY: Final = 16  # commits
-_KEEP_HOURS: Final = 24  # merged files stay for readers that opened the table before
+_CHECK_EVERY: Final = 16  # commits of a process to a table
 _VECTORS: Final = ("features", "logits", "box", "context")
 # Batch identities are forgotten after this time; a retry comes within minutes, at most from a spool within days.
 _CONFIGURATION: Final = {"delta.setTransactionRetentionDuration": "interval 30 days"}
@@ -98,7 +94,9 @@ class DeltaSnapshot:
 
     def _files(self, where: RowFilter) -> Iterator[tuple[tuple[str, ...], list[str]]]:
         """Partitions with the files of each."""
-        files = _partitioned(_actions(self.table)).filter(where.expression())
+        if self.table is None:
+            return
+        files = list_files(self.table).filter(where.expression())
         for partition, rows in files.group_by(PARTITION_COLUMNS, maintain_order=True):
             yield tuple(map(str, partition)), [f"{self.root}/{unquote(path)}" for path in rows["path"]]
 
@@ -157,31 +155,11 @@ class DeltaTables:
             return _retry(attempt)
 
     def tidy(self, key: TableKey) -> None:
-        """Merge piled-up small files of each partition and delete files that were merged long ago.
-
-        Appends of other writers do not conflict with it. Another process that merges the same files does: then the work
-        is done, and this process leaves it.
-        """
+        """Merge piled-up small files of each partition and delete files that were merged long ago."""
         with store_errors(f"merge small files of {key.kind}", self._root):
             table = self._load(key)
-            if table is None:
-                return
-            merged = False
-            for partition in _piles(table):
-                filters = [(name, "=", value) for name, value in zip(PARTITION_COLUMNS, partition, strict=True)]
-                try:
-                    table.optimize.compact(
-                        filters,
-                        target_size=_MERGED,
-                        max_concurrent_tasks=1,
-                        writer_properties=_writer_properties(key.kind),
-                    )
-                except CommitFailedError:  # another process merged or removed these files
-                    table = self._load(key) or table
-                else:
-                    merged = True
-            if merged:
-                table.vacuum(_KEEP_HOURS, dry_run=False, enforce_retention_duration=False)
+            if table is not None:
+                merge_small_files(table, self._url(key), _writer_properties(key.kind))
 
     def _append_once(self, key: TableKey, handle: _Handle, rows: pa.Table, batch: Batch) -> bool:
         table = self._refresh(key, handle)
@@ -256,23 +234,3 @@ def _writer_properties(kind: str) -> WriterProperties:
         max_row_group_size=4096,
         column_properties={f"{name}.list.element": plain for name in _VECTORS},
     )
-
-
-def _actions(table: DeltaTable | None) -> pl.DataFrame:
-    """One row per file of a table: path, size, partition."""
-    return pl.DataFrame() if table is None else pl.DataFrame(table.get_add_actions(flatten=True))
-
-
-def _partitioned(actions: pl.DataFrame) -> pl.DataFrame:
-    columns = {f"partition.{name}": name for name in PARTITION_COLUMNS}
-    if actions.is_empty():
-        return pl.DataFrame(
-            schema={"path": pl.String, "size_bytes": pl.Int64, **dict.fromkeys(PARTITION_COLUMNS, pl.String)}
-        )
-    return actions.select("path", "size_bytes", *columns).rename(columns)
-
-
-def _piles(table: DeltaTable) -> list[tuple[str, ...]]:
-    """Partitions with many small files."""
-    small = _partitioned(_actions(table)).filter(pl.col("size_bytes") < _SMALL).group_by(PARTITION_COLUMNS).len()
-    return small.filter(pl.col("len") >= _PILE).select(PARTITION_COLUMNS).rows()

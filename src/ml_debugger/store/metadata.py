@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 
 from ml_debugger.errors import InputError
-from ml_debugger.store.database import autocommit, models, results, runs
+from ml_debugger.store.database import models, reading, results, runs
 from ml_debugger.store.failures import store_errors
 
 __all__ = ["Metadata", "ModelRow", "ResultRow"]
@@ -145,7 +145,7 @@ class Metadata:
         return [_result_row(row) for row in self._read(query.order_by(results.c.completed_at, results.c.result_name))]
 
     def _read(self, query: sa.Select[Any]) -> list[sa.Row[Any]]:
-        with store_errors("read metadata", self._shown), autocommit(self._engine) as connection:
+        with store_errors("read metadata", self._shown), reading(self._engine) as connection:
             return list(connection.execute(query))
 
 

@@ -1,0 +1,106 @@
+"""The metadata database: made once, kept up to date, safe between processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import ml_debugger.store.migrations as migrations
+from ml_debugger.errors import InputError, StoreError
+from ml_debugger.store.database import METADATA, open_database
+from ml_debugger.store.metadata import Metadata, ModelRow
+
+ROW = ModelRow("model", "classification", "arch", None, None, {}, {})
+
+
+@pytest.fixture(params=["file", "memory"])
+def metadata(request: pytest.FixtureRequest, tmp_path: Path) -> Metadata:
+    return Metadata(open_database("sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path}/metadata.db"))
+
+
+def test_the_scripts_lead_to_the_tables(tmp_path: Path) -> None:
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert scripts.get_current_head() == migrations.HEAD
+    with open_database(f"sqlite:///{tmp_path}/metadata.db").connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_the_scripts_lead_back(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    engine = open_database(f"sqlite:///{tmp_path}/metadata.db")
+    config = Config()
+    config.set_main_option("script_location", "ml_debugger.store:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert sa.inspect(engine).get_table_names() == ["alembic_version"]
+
+
+def test_eight_processes_make_it_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from ml_debugger.store.database import open_database; "
+        "from ml_debugger.store.metadata import Metadata; "
+        "Metadata(open_database(sys.argv[1])).add_run('model', sys.argv[2])"
+    )
+    url = f"sqlite:///{tmp_path}/metadata.db"
+    processes = [subprocess.Popen([sys.executable, "-c", code, url, f"v{number}"]) for number in range(8)]
+    assert [process.wait(120) for process in processes] == [0] * 8
+    assert sorted(Metadata(open_database(url)).versions("model")) == [f"v{number}" for number in range(8)]
+
+
+def test_a_database_of_a_newer_version_is_told(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/metadata.db")
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="newer version of ml-debugger"):
+        open_database(f"sqlite:///{tmp_path}/metadata.db")
+
+
+def test_a_damaged_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "metadata.db").write_text("not a database, but long enough to be read as one" * 40)
+    with pytest.raises(StoreError, match="not a database"):
+        open_database(f"sqlite:///{tmp_path}/metadata.db")
+
+
+def test_a_name_is_bound_once(metadata: Metadata) -> None:
+    assert metadata.model("model") is None
+    assert metadata.bind_model(ROW, None)
+    assert not metadata.bind_model(ModelRow("model", "other", "other", 1, 1, {}, {}), None)
+    wider = ModelRow("model", "classification", "arch", 4, 3, {"lux": "float"}, {})
+    assert metadata.bind_model(wider, ROW)
+    assert not metadata.bind_model(ROW, ROW)  # no longer what it was
+    assert metadata.model("model") == wider
+    assert metadata.model_names() == ["model"]
+
+
+def test_results_are_listed_when_they_are_complete(metadata: Metadata) -> None:
+    assert metadata.claim_result("r", "model", "v1", unique=True) == "r"
+    assert metadata.claim_result("r", "model", "v1", unique=True) == "r_2"
+    assert metadata.results() == []
+    metadata.complete_result("r_2", {"n_epoch": 1})
+    metadata.release_result("r")
+    metadata.release_result("r_2")  # complete: stays
+    (row,) = metadata.results("model", "v1")
+    assert (row.result_name, row.info) == ("r_2", {"n_epoch": 1})
+    assert row.created_at.tzinfo is not None
+    assert row.created_at <= row.completed_at
+    assert metadata.results("other") == []
+    with pytest.raises(InputError, match="'r_2' is taken"):
+        metadata.claim_result("r_2", "model", "v1", unique=False)
+
+
+def test_claims_of_many_threads_are_all_different(metadata: Metadata) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda _: metadata.claim_result("r", "model", "v1", unique=True), range(16)))
+    assert len(set(names)) == 16

@@ -123,7 +123,7 @@ def serve(engine: str, question: str, pool: Path) -> None:
 
 
 def peak_mib() -> float:
-    """Greatest resident size of this process. (``getrusage`` would count that of the parent at the fork.)"""
+    """Greatest resident size of this process; ``getrusage`` would count that of the parent at the fork."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -80,14 +80,15 @@ def first_per_group(frame: pl.LazyFrame, order: Order, group: str | None, depth:
 
     def reduced(parts: list[pl.DataFrame]) -> pl.DataFrame:
         rows = _sorted(pl.concat(parts), order)
-        return rows.head(depth) if group is None else rows.group_by(group, maintain_order=True).head(depth)
+        if group is None:
+            return rows.head(depth)
+        # a group_by puts the group's column first
+        return rows.group_by(group, maintain_order=True).head(depth).select(rows.columns)
 
-    names = frame.collect_schema().names()
-    kept = order.keyed(frame.head(0).collect().select(names))
+    kept = order.keyed(frame.head(0).collect())
     waiting: list[pl.DataFrame] = []
     for batch in frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=False, engine="streaming"):
-        # A scan may give its columns in another order than the frame says.
-        rows = order.keyed(batch.select(names))
+        rows = order.keyed(batch)
         if group is None and kept.height == depth:
             rows = rows.filter(_up_to(kept[ORDER_KEY][-1], order))
         waiting.append(rows)

@@ -138,6 +138,8 @@ class Recorder:
         Raises:
             StoreError: If an earlier write failed; its rows are kept and tried again.
         """
+        if not recorded.inputs.num_rows:
+            return  # an empty batch shows no widths to bind the name to
         schema = self._make_schema(self.adapter.architecture_hash or "", recorded.output)
         if not self._registered:
             self._register(schema)

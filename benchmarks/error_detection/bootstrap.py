@@ -43,9 +43,9 @@ def auroc_rows(score: FloatArray, errors: IntArray, weights: FloatArray) -> Floa
     order = np.argsort(score, kind="stable")
     starts = _group_starts(score[order])
     sorted_weights, wrong = weights[:, order], errors[order] == 1
-    negatives = np.add.reduceat(np.where(wrong, 0, sorted_weights), starts, axis=1, dtype=np.float64)
-    positives = np.add.reduceat(np.where(wrong, sorted_weights, 0), starts, axis=1, dtype=np.float64)
-    below = np.cumsum(negatives, axis=1) - negatives / 2
+    negatives = _add_ties(np.where(wrong, 0, sorted_weights), starts)
+    positives = _add_ties(np.where(wrong, sorted_weights, 0), starts)
+    below = np.cumsum(negatives, axis=1, dtype=np.float64) - negatives / 2
     pairs = positives.sum(axis=1) * negatives.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (positives * below).sum(axis=1) / pairs
@@ -55,9 +55,9 @@ def e_aurc_rows(score: FloatArray, errors: IntArray, weights: FloatArray) -> Flo
     """E-AURC of each resample, ``(R,)``: AURC minus that of the perfect ranking. Copies of a row are ties."""
     order = np.argsort(score, kind="stable")
     starts = _group_starts(score[order])
-    rows = weights[:, order].astype(np.int64)
-    mass = np.add.reduceat(rows, starts, axis=1)
-    wrong = np.add.reduceat(rows * errors[order], starts, axis=1)
+    rows = weights[:, order].astype(np.int32)
+    mass = _add_ties(rows, starts)
+    wrong = _add_ties(rows * errors[order], starts)
     before, wrong_before = np.cumsum(mass, axis=1) - mass, np.cumsum(wrong, axis=1) - wrong
     total, n_wrong = mass.sum(axis=1), wrong.sum(axis=1)
     harmonic = np.r_[0.0, np.cumsum(1 / np.arange(1, int(total.max()) + 1))]
@@ -79,6 +79,11 @@ def difference(value: float, rows: FloatArray) -> Difference:
     kept = rows[np.isfinite(rows)]
     low, high = np.quantile(kept, [0.025, 0.975]) if len(kept) else (np.nan, np.nan)
     return Difference(float(value), float(low), float(high))
+
+
+def _add_ties(rows: NDArray, starts: IntArray) -> NDArray:
+    """Sums over tied rows; nothing to do where there are none."""
+    return rows if len(starts) == rows.shape[1] else np.add.reduceat(rows, starts, axis=1)
 
 
 def _group_starts(ordered: FloatArray) -> IntArray:

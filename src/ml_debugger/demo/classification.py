@@ -6,6 +6,7 @@ true labels are used afterwards, to count how often what was said about it is ri
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ __all__ = ["run"]
 
 MODEL_NAME: Final = "digits_cnn"
 N_QUERY: Final = 50
+_WIDTH: Final = 110
 CONTROL: Final = "random"
 STRATEGIES: Final = ("high_error_proba", "diverse_error", "badge", "zone_balanced", "coverage")
 LEARNERS: Final = ("high_error_proba", "diverse_error")
@@ -48,6 +50,19 @@ class _Scored:
 
 def run(options: DemoOptions, say: Say) -> None:
     """Run the demo: one model looked at closely, then active learning against random selection."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(
+        1
+    )  # for a model and batches this small, handing work to more threads costs more than it gains
+    try:
+        _run(options, say)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(options: DemoOptions, say: Say) -> None:
     start = time.perf_counter()
     digits = load_digits()
     split = digits.split(seed=0)
@@ -59,7 +74,7 @@ def run(options: DemoOptions, say: Say) -> None:
     scored = _score_pool(model, digits, split, version_name="close-up", n_epoch=0)
     say(f"Result   {scored.result.result_name}")
     for note in scored.result.notes:
-        say(f"         note: {note}")
+        say(textwrap.fill(f"Note     {note}", _WIDTH, subsequent_indent=" " * 9))
     scores = scored.data_filter.scores()
     scores["is_error"] = scores["label"].to_numpy() != digits.labels[scores["input_id"].to_numpy(int)]
     say("\n" + _zone_report(scored.result, scores))
@@ -108,7 +123,7 @@ def _zone_report(result: Result, scores: pd.DataFrame) -> str:
         [
             "Zones    what the labelled data says, and what is true of the pool",
             text_table(headers, rows, right=range(1, 6)),
-            *(f"Promise  {promise}" for promise in promises),
+            *(textwrap.fill(f"Promise  {promise}", _WIDTH, subsequent_indent=" " * 9) for promise in promises),
             f"AUROC    of finding the pool's errors: error probability {ours:.3f}, model's own confidence {own:.3f}",
         ]
     )
@@ -199,7 +214,7 @@ def _write_pictures(result: Result, curves: pd.DataFrame, options: DemoOptions) 
 
     from ml_debugger.presentation.plots import plot_learning_curves
 
-    pictures = {
+    pictures: dict[str, tuple[str, Callable[[], Any]]] = {
         "learning curves": ("learning_curves.png", lambda: plot_learning_curves(curves, control=CONTROL)),
         "heatmap": ("heatmap.png", result.plot_heatmap),
         "zones": ("zones.png", result.plot_zones),
@@ -227,5 +242,5 @@ def _accuracy(model: nn.Module, digits: Digits, ids: list[int]) -> float:
 def _auroc(value: Any, is_error: Any) -> float:
     from sklearn.metrics import roc_auc_score
 
-    area: float = roc_auc_score(is_error, value)  # type: ignore[no-untyped-call]  # scikit-learn is untyped
+    area: float = roc_auc_score(is_error, value)
     return area

@@ -1,8 +1,8 @@
 """Merging small files of a Delta table, by one process at a time.
 
-delta-rs lets two merges of the same files both commit, which would double their rows, whatever the commits carry. (Appends
-and removals meet a merge as they should.) So whoever merges holds a lock first: of the file system for a folder, which ends
-with its process, else a lease written into the table itself.
+delta-rs lets two merges of the same files both commit, which would double their rows, whatever the commits carry.
+(Appends and removals meet a merge as they should.) So whoever merges holds a lock first: of the file system for a
+folder, which ends with its process, else a lease written into the table itself.
 """
 
 from __future__ import annotations

@@ -23,7 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.error_detection import report
     from benchmarks.error_detection.protocol import Measured
 
-    paths = find_pairs(options)
+    try:
+        paths = find_pairs(options)
+    except FileNotFoundError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     if not paths:
         sys.stderr.write(
             "no pairs found: set MLD_TEST_DATA to the folder that holds error_pairs/, or run with --make\n"

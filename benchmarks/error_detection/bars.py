@@ -19,6 +19,7 @@ AHEAD_ON = 12 / 16
 ABOVE_TRIAL = 0.010
 BELOW_MSP = 0.005
 ECE_ABOVE_CHANCE = 0.01
+DRAWS = 4000
 
 
 def check(measured: Measured) -> list[Verdict]:
@@ -29,6 +30,7 @@ def check(measured: Measured) -> list[Verdict]:
         return []
     complete = len({row["pair"] for row in figures}) == len(REFERENCE)
     found = [
+        _mean_gain(gaps, "test"),
         _above_trial(figures, "test", 0),
         _ahead(gaps),
         _behind(gaps),
@@ -36,6 +38,7 @@ def check(measured: Measured) -> list[Verdict]:
         _ece(figures),
         _below_msp(gaps),
         _above_trial(figures, "shift", 1),
+        _mean_gain(gaps, "shift"),
         _chance_after_shuffling(measured),
     ]
     return [(bar, text, met if complete else None) for bar, text, met in found]
@@ -61,6 +64,19 @@ def _above_trial(figures: list[Row], split: str, position: int) -> Verdict:
 def _rows(gaps: list[Row], split: str, against: str, figure: str) -> list[Row]:
     wanted = {"split": split, "against": against, "figure": figure}
     return [row for row in gaps if all(row[name] == value for name, value in wanted.items())]
+
+
+def _mean_gain(gaps: list[Row], split: str) -> Verdict:
+    """The primary figure: mean gain in AUROC; bootstrap over pairs, each with its own sampling error."""
+    own = _rows(gaps, split, "best on val", "auroc")
+    values = np.array([row["value"] for row in own])
+    errors = np.array([row["high"] - row["low"] for row in own]) / (2 * 1.96)
+    rng = np.random.default_rng(0)
+    picks = rng.integers(0, len(own), (DRAWS, len(own)))
+    means = (values[picks] + errors[picks] * rng.normal(size=picks.shape)).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    text = f"{values.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"mean gain in AUROC on {split} over the best baseline on val, interval above zero", text, bool(low > 0)
 
 
 def _ahead(gaps: list[Row]) -> Verdict:

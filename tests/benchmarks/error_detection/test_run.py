@@ -93,7 +93,7 @@ def test_the_report_holds_every_pair_and_writes_each_table(measured, tmp_path):
 
 def test_bars_are_not_called_met_unless_all_pairs_are_there(measured):
     found = bars.check(measured)
-    assert len(found) == 8
+    assert len(found) == 10
     assert {met for _, _, met in found} == {None}
 
 
@@ -105,18 +105,21 @@ def test_bars_tell_a_win_from_a_loss():
             ours = reference.trial[position] + 0.02
             figures.append({**key, "method": PRODUCT, "auroc": ours, "ece": 0.01, "ece_null95": 0.01})
             for role in ("msp", "best on val"):
-                gaps += [{**key, "against": role, "figure": f, "value": 0.02, "verdict": 1} for f in ("auroc", "brier")]
+                gaps += [
+                    {**key, "against": role, "figure": f, "value": 0.02, "low": 0.01, "high": 0.03, "verdict": 1}
+                    for f in ("auroc", "brier")
+                ]
         controls.append({"pair": pair, "control": "shuffled errors", "fell_back": True, "test_auroc": 0.5})
     from benchmarks.error_detection.protocol import Measured
 
     good = Measured(figures, gaps, controls=controls)
-    assert [met for _, _, met in bars.check(good)] == [True] * 8
+    assert [met for _, _, met in bars.check(good)] == [True] * 10
     bad = Measured(
         [{**row, "auroc": row["auroc"] - 0.02, "ece": 0.03} for row in figures],
-        [{**row, "value": -0.02, "verdict": -1} for row in gaps],
+        [{**row, "value": -0.02, "low": -0.03, "high": -0.01, "verdict": -1} for row in gaps],
         controls=[{**row, "fell_back": False} for row in controls],
     )
-    assert [met for _, _, met in bars.check(bad)] == [False] * 8
+    assert [met for _, _, met in bars.check(bad)] == [False] * 10
 
 
 def test_tables_show_numbers_and_gaps():
@@ -149,6 +152,9 @@ def test_the_command_prints_and_writes(monkeypatch, tmp_path, capsys):
     assert (tmp_path / "out" / "figures.csv").exists()
     with pytest.raises(SystemExit, match="no such pair"):
         command.main(["--pairs", "absent"])
+    monkeypatch.setenv("MLD_TEST_DATA", str(tmp_path / "absent"))
+    assert command.main(["--quick"]) == 1
+    assert "MLD_TEST_DATA" in capsys.readouterr().err
 
 
 class InThisProcess:

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ml_debugger.data_filter import ClassificationDataFilter
 from ml_debugger.evaluator import Evaluator
 from ml_debugger.training import ClassificationTracer
-from tests.helpers.digits import loader, small_classifier
+from tests.helpers.digits import SmallNet, loader, small_classifier
 
-TRAIN = range(150)
-VAL = range(150, 650)
-POOL = range(650, 1797)
+LOADERS = {"train_loader": range(150), "val_loader": range(150, 650), "pool_loader": range(650, 1797)}
 
 # Pages that bring everything with them.
 SELF_CONTAINED = {"README.md", "CONTRIBUTING.md", "quickstart.md", "callables.md", "object-store.md"}
-# Pages that trace, or evaluate, themselves.
-TRACES = {"trace.md"}
-EVALUATES = {"evaluate.md"}
-# Pages on which the pool was already run.
-AFTER_INFERENCE = {"cli.md"}
+# What was done before a page begins; on all other pages the run is evaluated.
+STAGES = {"trace.md": "trained", "evaluate.md": "traced", "cli.md": "filtered"}
 
 
 def page_names(page: str) -> dict[str, Any]:
-    """Names that a page may use without defining them; makes an evaluated run where the page needs one."""
+    """Names that a page may use without defining them; fills the workspace as far as the page takes for granted."""
     names: dict[str, Any] = {"__name__": "__main__"}
     if page in SELF_CONTAINED:
         return names
-    names |= {
-        "model": small_classifier(TRAIN),
-        "train_loader": loader(TRAIN),
-        "val_loader": loader(VAL),
-        "pool_loader": loader(POOL),
-    }
-    if page not in TRACES:
-        tracer = ClassificationTracer(names["model"], model_name="digits_cnn", version_name="v1")
-        for dataset_type in ("train", "val"):
-            for images, labels, ids in names[f"{dataset_type}_loader"]:
-                tracer(images, labels, ids, dataset_type=dataset_type)
-        tracer.wait_for_save()
-    if page not in TRACES | EVALUATES:
-        names["result"] = Evaluator("digits_cnn", "v1").request_evaluation()
-    if page in AFTER_INFERENCE:
-        data_filter = ClassificationDataFilter(names["model"], "digits_cnn", "v1", names["result"].result_name)
-        for images, _, ids in names["pool_loader"]:
-            data_filter(images, ids)
-        data_filter.wait_for_save()
+    names |= {"model": classifier()} | {name: loader(indices) for name, indices in LOADERS.items()}
+    stage = STAGES.get(page, "evaluated")
+    if stage != "trained":
+        shutil.copytree(workspace(stage), os.environ["MLD_HOME"], dirs_exist_ok=True)
+    if stage in ("evaluated", "filtered"):
+        evaluator = Evaluator("digits_cnn", "v1")
+        names["result"] = evaluator.get_result(evaluator.list_results()["result_name"][0])
     return names
+
+
+@cache
+def classifier() -> SmallNet:
+    return small_classifier(LOADERS["train_loader"])
+
+
+@cache
+def workspace(stage: str) -> Path:
+    """A folder with the run traced, evaluated, or its pool filtered too; made once, and copied for each page."""
+    home = Path(tempfile.mkdtemp())
+    if stage != "traced":
+        shutil.copytree(workspace("traced" if stage == "evaluated" else "evaluated"), home, dirs_exist_ok=True)
+    with mock.patch.dict(os.environ, {"MLD_HOME": str(home)}):
+        DO[stage](classifier())
+    return home
+
+
+def _trace(model: SmallNet) -> None:
+    tracer = ClassificationTracer(model, model_name="digits_cnn", version_name="v1")
+    for dataset_type in ("train", "val"):
+        for images, labels, ids in loader(LOADERS[f"{dataset_type}_loader"]):
+            tracer(images, labels, ids, dataset_type=dataset_type)
+    tracer.wait_for_save()
+
+
+def _evaluate(model: SmallNet) -> None:
+    Evaluator("digits_cnn", "v1").request_evaluation()
+
+
+def _filter(model: SmallNet) -> None:
+    data_filter = ClassificationDataFilter(model, "digits_cnn", "v1")
+    for images, _, ids in loader(LOADERS["pool_loader"]):
+        data_filter(images, ids)
+    data_filter.wait_for_save()
+
+
+DO = {"traced": _trace, "evaluated": _evaluate, "filtered": _filter}

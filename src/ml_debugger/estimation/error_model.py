@@ -91,11 +91,7 @@ class ErrorModel:
 
     def predict_baseline(self, baseline: Float64) -> dict[str, Float64]:
         """Calibrated probabilities from the baseline score alone, for units whose features cannot be used."""
-        calibrators = {name: self.part(f"{name}/baseline") for name in self.meta["targets"]}
-        return {
-            name: in_blocks(lambda rows, c=calibrator: (calibrate(c, rows),), baseline)[0]  # type: ignore[misc]
-            for name, calibrator in calibrators.items()
-        }
+        return {name: _calibrated(self.part(f"{name}/baseline"), baseline) for name in self.meta["targets"]}
 
     def _estimator(self, target: str) -> tuple[list[tuple[str, dict[str, NDArray[Any]]]], dict[str, NDArray[Any]]]:
         learners = self.meta["targets"][target]["learners"]
@@ -139,3 +135,10 @@ def _estimate(parts: list[tuple[str, dict[str, NDArray[Any]]]], calibrator: Arra
         return calibrate(calibrator, design.baseline)
     log_odds = [LEARNERS[name].log_odds(arrays, design) for name, arrays in parts]
     return calibrate(calibrator, sum(log_odds[1:], log_odds[0]) / float(len(log_odds)))
+
+
+def _calibrated(calibrator: Arrays, log_odds: Float64) -> Float64:
+    def block(rows: Float64) -> tuple[Float64]:
+        return (calibrate(calibrator, rows),)
+
+    return np.asarray(in_blocks(block, log_odds)[0])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["log_loss", "sigmoid", "softplus"]
+__all__ = ["log_loss", "sigmoid"]
 
 Float64 = NDArray[np.float64]
 
@@ -16,11 +16,6 @@ def sigmoid(log_odds: NDArray[Any]) -> Float64:
     """1 / (1 + exp(-x)) without overflow."""
     small = np.exp(-np.abs(log_odds))
     return np.asarray(np.where(log_odds >= 0, 1.0, small) / (1.0 + small))
-
-
-def softplus(values: NDArray[Any]) -> Float64:
-    """log(1 + exp(x)) without overflow."""
-    return np.asarray(np.logaddexp(0.0, values))
 
 
 def log_loss(probability: NDArray[Any], target: NDArray[Any]) -> Float64:

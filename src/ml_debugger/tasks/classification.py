@@ -139,12 +139,12 @@ def diagnose(records: pa.Table, truth_rows: pa.Table) -> Diagnosis:
         labelled = named[position] == recording
         truth = np.where(labelled, truth_rows.column("truth").to_numpy()[position], NO_TRUTH)
         ignored = labelled & truth_rows.column("ignored").to_numpy(zero_copy_only=False)[position].astype(bool)
-    return Diagnosis(labelled, truth, labelled & (truth != label), ignored, _NOTHING_MISSED)
+    return Diagnosis(labelled, truth, labelled & (truth != label), ignored, _MISSED.empty_table())
 
 
-_NOTHING_MISSED = pa.schema(
+_MISSED: Final = pa.schema(
     [("input_id", pa.string()), ("id_kind", pa.string()), ("dataset_type", pa.string()), ("truth", pa.int64())]
-).empty_table()
+)
 
 
 def usable(units: Units, vectors: str) -> tuple[Bool, Bool]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.quality.source import ROOT
+from tests.quality.source import ROOT, source_files
 
 # Folders of the machines that this is built on, and package indexes other than by their ordinary names.
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:root|work)/[\w.-]+")
@@ -39,6 +41,26 @@ def test_nothing_names_a_machine(pattern: re.Pattern[str]) -> None:
 @pytest.mark.parametrize("line", ["see /root/notes.md", "at /work/main"])
 def test_the_search_finds_a_machine_path(line: str) -> None:
     assert MACHINE_PATHS.search(line)
+
+
+def test_every_library_that_is_imported_is_required() -> None:
+    """Nothing that only our own checks install is imported by the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["torch"], *extras["demo"]]
+    names = {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("-", "_") for line in required}
+    modules = {
+        alias.name
+        for file in source_files()
+        for node in ast.walk(file.tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    modules |= {
+        node.module or "" for file in source_files() for node in ast.walk(file.tree) if isinstance(node, ast.ImportFrom)
+    }
+    imported = {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"ml_debugger"}
+    assert {"scikit_learn" if name == "sklearn" else name for name in imported} <= names
 
 
 def test_every_requirement_of_ours_is_pinned_once() -> None:

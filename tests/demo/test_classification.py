@@ -39,8 +39,8 @@ def test_curves_are_reported_as_measured(curves):
     assert "mean of 2 seeds" in report
     row = next(line for line in report.splitlines() if line.strip().startswith("130"))
     assert row.split() == ["130", "83.5%", "74.5%", "77.5%"]
-    assert "high_error_proba is +6.0 points from random (by seed: +6.0, +6.0); it reached the 80.5%" in report
-    assert "that random has with 180 labels with 80" in report
+    assert "high_error_proba is +6.0 points from random (by seed: +6.0, +6.0)" in report
+    assert "with 80 labels it has the 80.5% that random has with 180" in report
     assert "diverse_error is -3.0 points" in report
     assert "it did not reach the 80.5% that random has with 180 labels" in report
 

@@ -206,7 +206,7 @@ def _saved(mean: pd.DataFrame, strategy: str) -> str:
     reached = mean.index[mean[strategy] >= goal]
     if not len(reached):
         return f"it did not reach the {percent(goal)} that {CONTROL} has with {last} labels"
-    return f"it reached the {percent(goal)} that {CONTROL} has with {last} labels with {reached[0]}"
+    return f"with {reached[0]} labels it has the {percent(goal)} that {CONTROL} has with {last}"
 
 
 def _write_pictures(result: Result, curves: pd.DataFrame, options: DemoOptions) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def test_type_cast_overrides_the_kind():
 
 
 def test_type_cast_that_fails_names_the_id():
-    with pytest.raises(InputError, match="cannot convert the id 'a.png'"):
+    with pytest.raises(InputError, match=r"cannot convert the id 'a\.png'"):
         restore_ids(("a.png",), ("str",), int)
 
 

@@ -85,7 +85,7 @@ def test_additional_fields_become_columns_of_records_and_truths():
 
 def test_an_undeclared_keyword_is_an_error_that_lists_the_declared(tracer):
     x, y = batch(2)
-    with pytest.raises(InputError, match="unknown keyword argument 'site'.*additional_label_fields"):
+    with pytest.raises(InputError, match=r"unknown keyword argument 'site'.*additional_label_fields"):
         tracer(x, y, [0, 1], site="north")
 
 
@@ -172,7 +172,10 @@ def test_weights_hash_changes_with_a_training_step_and_not_otherwise():
     optimizer.step()
     tracer(x, y, [0, 1, 2, 3], "stepped")
     tracer.wait_for_save()
-    hashes = {tag: {row["weights_hash"] for row in stored(INPUTS, dataset_types=(tag,))} for tag in ("first", "again", "stepped")}
+    hashes = {
+        tag: {row["weights_hash"] for row in stored(INPUTS, dataset_types=(tag,))}
+        for tag in ("first", "again", "stepped")
+    }
     assert hashes["first"] == hashes["again"] != hashes["stepped"]
 
 

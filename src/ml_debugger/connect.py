@@ -61,8 +61,8 @@ def connect(
     endpoint = read_setting("MLD_API_ENDPOINT", api_endpoint)
     if endpoint:
         raise ServiceConnectionError(
-            f"api_endpoint: got {endpoint!r}, but this version runs embedded only (a folder or object store, no server); "
-            "unset MLD_API_ENDPOINT or pass api_endpoint=''"
+            f"api_endpoint: got {endpoint!r}, but this version runs embedded only (a folder or object store, no "
+            "server); unset MLD_API_ENDPOINT or pass api_endpoint=''"
         )
     location = expand_home(read_setting("MLD_HOME", home))
     return Connection(location, _local_service(location, read_setting("MLD_DATABASE_URL")))

@@ -47,8 +47,9 @@ _SCORE_COLUMNS = (
 class ClassificationDataFilter:
     """Runs a classifier on unlabelled batches, gives each input an error probability and a zone, and selects inputs.
 
-    Needs the result of an evaluation of the same model and version. No labels are needed. Calling it runs the model, records
-    and scores the batch, and returns ``(model_output, filter_flags)``; ``query`` selects from everything recorded.
+    Needs the result of an evaluation of the same model and version. No labels are needed. Calling it runs the model,
+    records and scores the batch, and returns ``(model_output, filter_flags)``; ``query`` selects from everything
+    recorded.
 
     Args:
         model: The classifier, as given to the tracer.
@@ -75,7 +76,7 @@ class ClassificationDataFilter:
         EpochWarning: If an explicit ``n_epoch`` differs from the epoch of ``result_name``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the documented signature
         self,
         model: Any,
         model_name: str,
@@ -128,8 +129,8 @@ class ClassificationDataFilter:
             **kwargs: Values of the additional fields: B values, or one for all.
 
         Returns:
-            The model's own output, untouched, and B flags: True where the input matches ``filter_config``, False where not,
-            None everywhere when there is no ``filter_config``.
+            The model's own output, untouched, and B flags: True where the input matches ``filter_config``, False where
+            not, None everywhere when there is no ``filter_config``.
 
         Raises:
             InputError: If ids or values do not fit the batch.
@@ -141,7 +142,7 @@ class ClassificationDataFilter:
         self._recorder.put(recorded, **{columns.SCORES: scored})
         return recorded.raw, self._flags(recorded.inputs, scored)
 
-    def query(
+    def query(  # noqa: PLR0913 - the documented signature
         self,
         n_data: int,
         strategy: str | FilterConfig | Mapping[str, Any],
@@ -157,15 +158,16 @@ class ClassificationDataFilter:
 
         Args:
             n_data: How many.
-            strategy: A name (``"high_error_proba"``, ``"low_error_proba"``, ``"diverse_error"``, ``"coverage"``, ``"badge"``,
-                ``"zone_balanced"``, ``"random"``) or a filter: ``{"target_zones": [...]}``, ``{"conditions": [...]}``, both
-                (OR). Matches of a filter come highest error probability first.
+            strategy: A name (``"high_error_proba"``, ``"low_error_proba"``, ``"diverse_error"``, ``"coverage"``,
+                ``"badge"``, ``"zone_balanced"``, ``"random"``) or a filter: ``{"target_zones": [...]}``,
+                ``{"conditions": [...]}``, both (OR). Matches of a filter come highest error probability first.
             dataset_type: Tag to select from.
             type_cast: Applied to each id on the way out. Default: ids come back as they were given.
             exclude: Ids not to return.
             sampling: Draw at random, or per class, among the inputs whose rank value lies within bounds.
-            scope: ``"run"``: everything recorded for this run with these weights, by any process; ``"pass"``: only what this
-                object recorded. Default: ``"run"`` for torch modules, ``"pass"`` for callables, whose weights cannot be known.
+            scope: ``"run"``: everything recorded for this run with these weights, by any process; ``"pass"``: only
+                what this object recorded. Default: ``"run"`` for torch modules, ``"pass"`` for callables, whose weights
+                cannot be known.
             seed: For strategies with a random part.
 
         Returns:
@@ -201,7 +203,8 @@ class ClassificationDataFilter:
 
         Returns:
             One row per unit: ``input_id`` (as given), ``unit``, ``dataset_type``, ``n_epoch``, ``label``, ``score``,
-            ``error_proba``, ``zone``, ``support`` (share of held-out rows at least as outlying, 0..1), additional fields.
+            ``error_proba``, ``zone``, ``support`` (share of held-out rows at least as outlying, 0..1), additional
+            fields.
         """
         self._flush()
         extra = tuple(field.name for field in self._recorder.fields)
@@ -219,7 +222,7 @@ class ClassificationDataFilter:
         table = pa.Table.from_batches(
             (batch.select(selected.names).cast(selected) for batch in self._service.scan(request)), selected
         )
-        frame = table.drop_columns(["id_kind"]).to_pandas()
+        frame: pd.DataFrame = table.drop_columns(["id_kind"]).to_pandas()
         frame["input_id"] = restore_ids(table["input_id"].to_pylist(), table["id_kind"].to_pylist())
         frame["n_epoch"] = frame["n_epoch"].astype("Int64")
         return frame
@@ -255,8 +258,8 @@ class ClassificationDataFilter:
         present = self._recorder.adapter.weights_hash()
         if evaluated is not None and present is not None and evaluated != present:
             warnings.warn(
-                f"the weights of this model differ from those that result {self.result_name!r} was learned from: its error "
-                "probabilities may not hold; trace and evaluate the present weights, or load the traced ones",
+                f"the weights of this model differ from those that result {self.result_name!r} was learned from: its "
+                "error probabilities may not hold; trace and evaluate the present weights, or load the traced ones",
                 WeightsWarning,
                 stacklevel=3,
             )
@@ -270,15 +273,16 @@ def _find_result(connection: Connection, run: RunKey, result_name: str | None, n
         which = f"result {result_name!r}" if result_name else "an evaluation result"
         epoch = "" if wanted == "all" else f" of epoch {n_epoch}"
         raise NotFoundError(
-            f"no {which}{epoch} for model {run.model_name!r}, version {run.version_name!r}; trace labelled data and call "
-            "Evaluator(...).request_evaluation(), or see Evaluator(...).list_results(n_epoch='all')"
+            f"no {which}{epoch} for model {run.model_name!r}, version {run.version_name!r}; trace labelled data and "
+            "call Evaluator(...).request_evaluation(), or see Evaluator(...).list_results(n_epoch='all')"
         )
     info: dict[str, Any] = rows[-1]
     if result_name is None:
         logger.warning("no result_name given: using the newest, %s", info["result_name"])
     elif n_epoch != "latest" and n_epoch != info["n_epoch"]:
         warnings.warn(
-            f"n_epoch={n_epoch} was given, but result {result_name!r} is of epoch {info['n_epoch']}; the result's epoch is used",
+            f"n_epoch={n_epoch} was given, but result {result_name!r} is of epoch {info['n_epoch']}; "
+            "the result's epoch is used",
             EpochWarning,
             stacklevel=4,
         )

@@ -17,7 +17,8 @@
     ├── NonFiniteWarning       the model gave NaN or infinite values
     └── EvaluationWarning      the evaluation had to fall back, and says to what
 
-Each error carries ``code``, a stable short name for programs, and ``status``, the HTTP status that a server answers with.
+Each error carries ``code``, a stable short name for programs, and ``status``, the HTTP status that a server answers
+with.
 """
 
 from __future__ import annotations

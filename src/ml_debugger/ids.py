@@ -41,9 +41,7 @@ def parse_ids(input_ids: Any, argument: str = "input_ids") -> InputIds:
     return InputIds(tuple(text for text, _ in pairs), tuple(kind for _, kind in pairs))
 
 
-def restore_ids(
-    text: Sequence[str], kinds: Sequence[str], type_cast: Callable[[str], Any] | None = None
-) -> list[Any]:
+def restore_ids(text: Sequence[str], kinds: Sequence[str], type_cast: Callable[[str], Any] | None = None) -> list[Any]:
     """Ids as the user gave them, or each passed through ``type_cast``.
 
     Raises:

@@ -20,16 +20,17 @@ __all__ = ["ClassificationTracer"]
 class ClassificationTracer:
     """Runs a classifier on labelled batches and records predictions, internal features and labels.
 
-    Any ``torch.nn.Module`` or plain callable that returns class logits will do; see the guide "Trace". Rows are written in the
-    background; ``wait_for_save()`` returns when all are stored.
+    Any ``torch.nn.Module`` or plain callable that returns class logits will do; see the guide "Trace". Rows are
+    written in the background; ``wait_for_save()`` returns when all are stored.
 
     Args:
         model: The classifier: a torch module, or any callable returning logits ``(B, C)`` or ``(logits, features)``.
         model_name: Name of the model; belongs to one architecture from its first use on.
         version_name: Name of this training of it.
-        target_layers: Alias to module path, e.g. ``{"features": "avgpool"}``. Default: the input of the classifier head.
-        additional_fields: Further columns of the records, a list of ``{"name": ..., "type": "int"|"float"|"str"|"bool"}``;
-            filled from keyword arguments of the call.
+        target_layers: Alias to module path, e.g. ``{"features": "avgpool"}``. Default: the input of the classifier
+            head.
+        additional_fields: Further columns of the records, a list of ``{"name": ..., "type":
+            "int"|"float"|"str"|"bool"}``; filled from keyword arguments of the call.
         additional_label_fields: The same for the labels.
         auto_sync: Write in the background every few seconds, not only when a buffer is full.
         force_table_recreate: Remove what was recorded for this model and version before.
@@ -40,7 +41,7 @@ class ClassificationTracer:
         InputError: If a name, layer or field cannot be right.
         ArchitectureMismatchError: If ``model_name`` belongs to another architecture.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> weights = np.eye(3, dtype=np.float32)
         >>> tracer = ClassificationTracer(lambda x: x @ weights, "identity", "v1")
@@ -50,7 +51,7 @@ class ClassificationTracer:
         >>> tracer.wait_for_save()
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the documented signature
         self,
         model: Any,
         model_name: str,

@@ -42,8 +42,8 @@ class ModelOutput:
         score: ``(U,)`` float64 in 0..1, the model's own confidence.
         features: ``(U, D)`` float32, internal features, or None when the model shows none.
         logits: ``(U, C)`` float32, or None.
-        boxes: ``(U, 4)`` pixels x1 y1 x2 y2, or ``(U, 7)`` centre x y z, sizes dx dy dz along the box axes (metres) and yaw
-            (radians, counter-clockwise about +z from +x), or None.
+        boxes: ``(U, 4)`` pixels x1 y1 x2 y2, or ``(U, 7)`` centre x y z, sizes dx dy dz along the box axes (metres)
+            and yaw (radians, counter-clockwise about +z from +x), or None.
         context: ``(U, K)`` float32 per-unit extras (pre-NMS statistics), or None.
 
     Raises:

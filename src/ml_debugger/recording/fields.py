@@ -27,9 +27,12 @@ def parse_fields(declared: Iterable[Mapping[str, Any]] | None, argument: str) ->
         where = f"{argument}[{position}]"
         if not isinstance(item, Mapping) or set(item) != {"name", "type"}:
             raise InputError(f'{where}: expected {{"name": ..., "type": ...}}, got {item!r}')
-        field = Field(item["name"], _TYPE_NAMES.get(item["type"], item["type"]))
+        kind = item["type"]
+        field = Field(item["name"], _TYPE_NAMES.get(kind, kind.__name__) if isinstance(kind, type) else kind)
         if not isinstance(field.name, str) or not field.name.isidentifier():
-            raise InputError(f"{where}: name must be a Python identifier (it becomes a keyword argument), got {field.name!r}")
+            raise InputError(
+                f"{where}: name must be a Python identifier (it becomes a keyword argument), got {field.name!r}"
+            )
         if field.name in RESERVED_COLUMNS:
             raise InputError(f"{where}: {field.name!r} is a column of MLdebugger's own; choose another name")
         if field.name in {other.name for other in fields}:

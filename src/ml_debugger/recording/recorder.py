@@ -64,7 +64,7 @@ class Recorder:
         fields: Additional columns of records; ``label_fields`` of truths, None for roles without labels.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one recorder, each its own
         self,
         task: Task,
         adapter: Adapter,
@@ -104,8 +104,8 @@ class Recorder:
         """Run the model on one batch and make its rows; nothing is stored before ``put``.
 
         Raises:
-            InputError: If ids, dataset_type or additional values do not fit, before the model runs, or the model's output
-                has another number of rows than there are ids.
+            InputError: If ids, dataset_type or additional values do not fit, before the model runs, or the model's
+                output has another number of rows than there are ids.
             CaptureError: If the model's outputs could not be read.
         """
         ids = parse_ids(call.input_ids)
@@ -114,8 +114,8 @@ class Recorder:
         unknown = sorted(set(call.values) - known)
         if unknown:
             raise InputError(
-                f"unknown keyword argument {unknown[0]!r}: expected one of {sorted(known)}; declare it in additional_fields"
-                + ("" if self._label_fields is None else " or additional_label_fields")
+                f"unknown keyword argument {unknown[0]!r}: expected one of {sorted(known)}; declare it in "
+                "additional_fields" + ("" if self._label_fields is None else " or additional_label_fields")
             )
         extra = field_columns(self.fields, call.values, len(ids))
         raw, output = self.adapter.run(call.model_input, len(ids))

@@ -83,7 +83,7 @@ class FilterConfig(Config):
         ConfigError: On an unknown key, zone or operator, a value that is not a finite number, or nothing to select
             by.
 
-    Example:
+    Examples:
         >>> FilterConfig(conditions=[{"error_proba": ">=0.5", "score": "<0.7"}]).parsed[0][0]
         Condition(column='error_proba', operator='>=', value=0.5)
     """

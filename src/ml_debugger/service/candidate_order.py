@@ -100,7 +100,8 @@ def first_per_group(frame: pl.LazyFrame, order: Order, group: str | None, depth:
 
 def _up_to(last: Any, order: Order) -> pl.Expr:
     key = pl.col(ORDER_KEY)
-    return key >= last if order.descending else key <= last
+    wanted: pl.Expr = key >= last if order.descending else key <= last
+    return wanted
 
 
 def _sorted(rows: pl.DataFrame, order: Order) -> pl.DataFrame:

@@ -159,4 +159,5 @@ def _matrix(column: pa.ChunkedArray) -> FloatArray | None:
     if column.null_count:
         return None
     values = column.combine_chunks()
-    return values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(values), -1)
+    matrix: FloatArray = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return matrix.reshape(len(values), -1)

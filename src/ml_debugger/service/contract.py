@@ -71,8 +71,9 @@ class AppendRequest:
 class ScanRequest:
     """Rows of one kind, newest recording of each input only.
 
-    ``n_epoch`` is resolved: an int or None is that epoch, ``"all"`` is every epoch. ``weights_hash`` and ``pass_id`` narrow to
-    rows with that value when given. For ``kind="scores"``, ``result_name`` is required and missing scores are filled in first.
+    ``n_epoch`` is resolved: an int or None is that epoch, ``"all"`` is every epoch. ``weights_hash`` and ``pass_id``
+    narrow to rows with that value when given. For ``kind="scores"``, ``result_name`` is required and missing scores are
+    filled in first.
     """
 
     run: RunKey
@@ -129,7 +130,7 @@ class QueryRequest:
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswer:
-    """Selected inputs, best first: ids as stored with their kinds, rank values, and why there are fewer than asked for."""
+    """Selected inputs, best first: ids as stored with kinds, rank values, why there are fewer than asked for."""
 
     input_ids: tuple[str, ...]
     id_kinds: tuple[str, ...]
@@ -150,12 +151,12 @@ class Service(Protocol):
     def evaluate(self, request: EvaluationRequest, progress: Progress | None = None) -> ResultPayload:
         """Learn where a run errs; stores and returns the result."""
 
-    def list_results(
-        self, run: RunKey, result_name: str | None, method_name: str | None, n_epoch: Epoch
-    ) -> pa.Table:
+    def list_results(self, run: RunKey, result_name: str | None, method_name: str | None, n_epoch: Epoch) -> pa.Table:
         """Results of a run, oldest first."""
 
-    def get_result(self, result_name: str | None, run: RunKey | None = None, n_epoch: Epoch = "latest") -> ResultPayload:
+    def get_result(
+        self, result_name: str | None, run: RunKey | None = None, n_epoch: Epoch = "latest"
+    ) -> ResultPayload:
         """A result by name, or the newest of a run (and epoch)."""
 
     def get_error_model(self, result_name: str) -> ErrorModel:

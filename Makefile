@@ -11,9 +11,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 JOBS ?= auto
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 say = @printf '\n\033[1m== %s\033[0m\n' $(1)
 
-.PHONY: help demo test test-slow format check docs bench build clean
+.PHONY: help demo test test-slow format check docs bench bench-errors bench-learning build clean
 
 help: ## this list
 	@echo 'MLdebugger. Usage: make <target>'
@@ -56,9 +57,19 @@ docs: $(VENV)/.dev ## build the documentation site into site/, warnings are erro
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 	@echo 'Open site/index.html'
 
-bench: $(VENV)/.dev ## run the benchmarks and print their tables (long)
-	$(call say,'Running the benchmarks')
+bench: $(VENV)/.dev ## speed and memory: overhead, scoring, queries over 1 M and 10 M rows, tracing 1 M rows (long)
+	$(call say,'Running the speed benchmarks')
 	for file in benchmarks/bench_*.py; do echo "-- $$file"; $(BIN)/python "$$file"; done
+	$(BIN)/python -m benchmarks.query
+	$(BIN)/python -m benchmarks.store_memory
+
+bench-errors: $(VENV)/.dev ## error estimation against every published score, on all pairs (long)
+	$(call say,'Running the error detection benchmark')
+	$(BIN)/python -m benchmarks.error_detection --make $(BENCH_ARGS)
+
+bench-learning: $(VENV)/.dev ## active learning: our strategies against random, entropy, margin, k-centre, BADGE (long)
+	$(call say,'Running the active-learning benchmark')
+	$(BIN)/python -m benchmarks.active_learning $(BENCH_ARGS)
 
 build: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	$(BIN)/python -m build

@@ -40,7 +40,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return make_place(request.param, request, tmp_path, monkeypatch)
 
 
-@pytest.fixture(params=[store for store in STORES if store != "memory"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def shared_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A new workspace in each kind of store that several processes can share."""
     return make_place(request.param, request, tmp_path, monkeypatch)

@@ -187,7 +187,11 @@ def test_a_full_buffer_waits_for_room(sink: Sink) -> None:
     assert sink.ids == [str(number) for number in range(8)]
 
 
-def test_with_a_lasting_failure_a_full_buffer_refuses_rows_and_says_so(sink: Sink) -> None:
+def test_with_a_lasting_failure_a_full_buffer_refuses_rows_and_says_so(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_debugger.recording.writer._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("ml_debugger.recording.writer._LONGEST_PAUSE", 0.05)
     sink.failure = StoreError("disk full")
     writer = make_writer(sink, buffer_rows=1)
     taken, refused = [], []

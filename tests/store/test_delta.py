@@ -63,7 +63,7 @@ def test_piles_are_of_one_partition(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_piles")
-@pytest.mark.parametrize("store", ["folder", "s3"])
+@pytest.mark.parametrize("store", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def test_merging_beside_writers_and_other_mergers_loses_and_doubles_nothing(
     tmp_path: Path, store: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

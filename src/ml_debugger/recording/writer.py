@@ -250,7 +250,7 @@ class _Buffer:
         self._parts.append((schema, tables))
         self.rows += max((table.num_rows for table in tables.values()), default=0)
         self.all_rows += sum(table.num_rows for table in tables.values())
-        self.bytes += sum(table.nbytes for table in tables.values())
+        self.bytes += sum(table.get_total_buffer_size() for table in tables.values())  # far cheaper than nbytes
 
     def groups(self) -> Iterator[tuple[ModelSchema, dict[str, pa.Table]]]:
         """One set of tables for each stretch of equal schemas."""

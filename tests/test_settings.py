@@ -26,7 +26,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
 
 def test_a_variable_that_does_not_parse_is_named(monkeypatch):
     monkeypatch.setenv("MLD_BUFFER_ROWS", "many")
-    with pytest.raises(ConfigError, match="MLD_BUFFER_ROWS: expected int, got 'many'"):
+    with pytest.raises(ConfigError, match="MLD_BUFFER_ROWS: expected int above 0, got 'many'"):
         read_setting("MLD_BUFFER_ROWS")
 
 
@@ -34,3 +34,20 @@ def test_home_is_expanded_and_urls_are_left_alone(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert expand_home("~/x") == "/home/someone/x"
     assert expand_home("s3://bucket/~x") == "s3://bucket/~x"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLD_BUFFER_ROWS", "0"),
+        ("MLD_BUFFER_ROWS", "-5"),
+        ("MLD_BUFFER_MB", "0"),
+        ("MLD_SYNC_SECONDS", "0"),
+        ("MLD_SYNC_SECONDS", "nan"),
+        ("MLD_SYNC_SECONDS", "inf"),
+    ],
+)
+def test_sizes_that_would_make_a_writer_wait_for_ever_are_refused(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"{name}: expected (int|float) above 0, got '{value}'"):
+        read_setting(name)

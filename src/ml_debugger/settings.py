@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,19 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return one_of
 
 
+def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A setting type that takes finite numbers above zero: a buffer of nothing would never be full or never empty."""
+
+    def positive(raw: str) -> Any:
+        value = kind(raw)
+        if not 0 < value < math.inf:
+            raise ValueError(raw)
+        return value
+
+    positive.__name__ = f"{kind.__name__} above 0"
+    return positive
+
+
 SETTINGS: Final = {
     setting.name: setting
     for setting in (
@@ -52,9 +66,9 @@ SETTINGS: Final = {
             str,
             "SQLAlchemy URL of the metadata database. Empty: SQLite inside the workspace folder.",
         ),
-        Setting("MLD_BUFFER_ROWS", 8192, int, "Rows that a tracer or filter collects before it writes them."),
-        Setting("MLD_BUFFER_MB", 64, int, "Megabytes that a tracer or filter collects before it writes them."),
-        Setting("MLD_SYNC_SECONDS", 5.0, float, "With auto_sync, write at least this often."),
+        Setting("MLD_BUFFER_ROWS", 8192, _positive(int), "Rows that a tracer or filter collects before writing them."),
+        Setting("MLD_BUFFER_MB", 64, _positive(int), "Megabytes that a tracer or filter collects before writing them."),
+        Setting("MLD_SYNC_SECONDS", 5.0, _positive(float), "With auto_sync, write at least this often."),
         Setting(
             "MLD_PROGRESS",
             "auto",

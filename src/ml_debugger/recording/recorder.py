@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import threading
 import time
@@ -85,8 +86,7 @@ class Recorder:
         self._label_fields = label_fields
         self._registered = False
         self._recreate = False
-        self._recording_ids = itertools.count(secrets.randbits(62))
-        self._clock = _Clock()
+        self._recording_ids = _RecordingIds()
 
     def register(self, *, recreate: bool = False) -> None:
         """Bind the model's name to its architecture; ``recreate`` first removes this model and version's rows.
@@ -166,7 +166,7 @@ class Recorder:
     def _input_rows(self, ids: InputIds, call: Call) -> pa.Table:
         n = len(ids)
         constant = {
-            "recorded_at": self._clock.now(),
+            "recorded_at": _clock.now(),
             "version_name": self.run.version_name,
             "dataset_type": call.dataset_type,
             "n_epoch": call.n_epoch,
@@ -176,7 +176,7 @@ class Recorder:
         rows: dict[str, Any] = {
             "input_id": ids.text,
             "id_kind": ids.kinds,
-            "recording_id": list(itertools.islice(self._recording_ids, n)),
+            "recording_id": self._recording_ids.take(n),
         }
         rows |= {name: [value] * n for name, value in constant.items()}
         return pa.table(
@@ -197,8 +197,25 @@ def open_writer(append: Callable[[AppendRequest], None], run: RunKey, *, auto_sy
     )
 
 
+class _RecordingIds:
+    """Numbers that no other recorder gives: they count from a random start, and from another one after a fork."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._numbers = itertools.count(secrets.randbits(62))
+
+    def take(self, n: int) -> list[int]:
+        """The next n numbers."""
+        if self._pid != os.getpid():
+            self._start()
+        return list(itertools.islice(self._numbers, n))
+
+
 class _Clock:
-    """Microseconds since the epoch, never twice the same: newest-wins needs an order within one process."""
+    """Microseconds since the epoch, growing with every call even where the computer's clock is set back."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -210,14 +227,23 @@ class _Clock:
             return self._last
 
 
+# One for the process: newest-wins needs an order of all that it records, by whichever object.
+_clock = _Clock()
+
+
 def check_name(argument: str, value: Any) -> str:
     """A name that can be stored.
 
     Raises:
-        InputError: If it is not a non-empty string of at most 255 characters.
+        InputError: If it is not a non-empty string of at most 255 characters, or, for a version or dataset_type, too
+            long for a folder name.
     """
     if not isinstance(value, str) or not value.strip() or len(value) > 255 or not value.isprintable():
         raise InputError(f"{argument}: expected a non-empty printable str of at most 255 characters, got {value!r}")
+    if argument != "model_name":
+        from ml_debugger.store.naming import check_partition  # not at the top: it loads the store
+
+        check_partition(argument, value)  # now, not when it is written together with many others
     return value
 
 
@@ -231,8 +257,8 @@ def check_epoch(value: Any) -> int | None:
         return None
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InputError(f"n_epoch: expected None or an int >= 0, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise InputError(f"n_epoch: expected None or an int from 0 to 2**63 - 1, got {value!r}")
     return value
 
 

@@ -27,7 +27,7 @@ from deltalake import (
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from ml_debugger.errors import StoreError
-from ml_debugger.store.failures import store_errors
+from ml_debugger.store.failures import check_not_forked, store_errors
 from ml_debugger.store.merging import list_files, merge_small_files
 from ml_debugger.store.naming import check_partition, quote_name
 from ml_debugger.store.tables import PARTITION_COLUMNS, Batch, RowFilter, Snapshot, TableKey
@@ -186,6 +186,7 @@ class DeltaTables:
         )
 
     def _refresh(self, key: TableKey, handle: _Handle) -> DeltaTable | None:
+        check_not_forked()
         if handle.table is None:
             handle.table = self._load(key)
         else:
@@ -193,6 +194,7 @@ class DeltaTables:
         return handle.table
 
     def _load(self, key: TableKey) -> DeltaTable | None:
+        check_not_forked()
         try:
             return DeltaTable(self._url(key))
         except TableNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from ml_debugger.errors import MLDebuggerError, StoreError
 
-__all__ = ["store_errors"]
+__all__ = ["check_not_forked", "store_errors"]
 
 LIBRARY_ERRORS = (
     OSError,
@@ -24,6 +25,26 @@ LIBRARY_ERRORS = (
     pa.ArrowException,
 )
 _LONGEST = 600
+
+
+_runtime_pid: int | None = None
+
+
+def check_not_forked() -> None:
+    """Called before the first and every later use of the table format, whose threads do not survive a fork.
+
+    Raises:
+        StoreError: If this process was forked from one that had used it.
+    """
+    global _runtime_pid  # noqa: PLW0603 - one runtime per process
+    if _runtime_pid is None:
+        _runtime_pid = os.getpid()
+    if _runtime_pid != os.getpid():
+        raise StoreError(
+            "this process was forked from one that had already used a workspace, which the table format does not "
+            "survive: start processes with multiprocessing.get_context('spawn'), or fork before the first row is "
+            "stored or read"
+        )
 
 
 @contextmanager

@@ -16,8 +16,30 @@ from ml_debugger.settings import expand_home, read_setting
 __all__ = ["Connection", "connect"]
 
 _lock = threading.Lock()
-_services: dict[tuple[int, str, str], Service] = {}
+_services: dict[tuple[int, str, str], _Opened] = {}
 _flushes: dict[tuple[str, RunKey], list[weakref.WeakMethod[Callable[[], None]]]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A service, and its folder held open: while it is, no other folder can have the same number."""
+
+    service: Service
+    folder: int | None
+
+    def is_there(self, location: str) -> bool:
+        """Whether the service's folder is still the one at its path."""
+        if self.folder is None:
+            return True
+        try:
+            return os.path.samestat(os.stat(location), os.fstat(self.folder))  # noqa: PTH116 - beside fstat
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Let the folder go."""
+        if self.folder is not None:
+            os.close(self.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +96,14 @@ def _local_service(location: str, database_url: str) -> Service:
     # a forked child must not share the parent's database connections
     key = (os.getpid(), location, database_url)
     with _lock:
-        if key not in _services:
-            _services[key] = LocalService.open(location, database_url or None)
-        return _services[key]
+        opened = _services.get(key)
+        if opened is not None and not opened.is_there(location):
+            # deleted, and perhaps made anew: what is known of the tables and the open database are those of the old one
+            del _services[key]
+            opened.close()
+            opened = None
+        if opened is None:
+            service = LocalService.open(location, database_url or None)
+            folder = os.open(location, os.O_RDONLY) if "://" not in location else None
+            opened = _services[key] = _Opened(service, folder)
+        return opened.service

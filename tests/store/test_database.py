@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import ml_debugger.store.migrations as migrations
-from ml_debugger.errors import InputError, StoreError
+from ml_debugger.errors import ConfigError, InputError, StoreError
 from ml_debugger.store.database import METADATA, open_database
 from ml_debugger.store.metadata import Metadata, ModelRow
 
@@ -104,3 +104,18 @@ def test_claims_of_many_threads_are_all_different(metadata: Metadata) -> None:
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda _: metadata.claim_result("r", "model", "v1", unique=True), range(16)))
     assert len(set(names)) == 16
+
+
+@pytest.mark.parametrize(
+    "url", ["somewhere", "postgres//user:secret@host/db", "postgresql://user:se@cret@host:port/db"]
+)
+def test_a_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ConfigError, match="MLD_DATABASE_URL: expected an SQLAlchemy URL") as caught:
+        open_database(url)
+    assert "cret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_driver_that_is_not_installed_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"driver 'pg8000' of 'postgresql\+pg8000' is not installed"):
+        open_database("postgresql+pg8000://user:secret@localhost/db")

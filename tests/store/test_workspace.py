@@ -54,3 +54,19 @@ def test_artefacts_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file in place of the folder")
     with pytest.raises(StoreError, match=r"could not write file\.bin"):
         artifacts.put("result", "file.bin", b"")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a b", "é", "it's", "a*b{c}", "a:b@c"])
+def test_a_folder_may_have_characters_that_mean_something_in_a_url(tmp_path: Path, name: str) -> None:
+    workspace = open_store(str(tmp_path / name))
+    workspace.artifacts.put("result", "file", b"content")
+    assert workspace.artifacts.get("result", "file") == b"content"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "metadata.db").exists()
+
+
+@pytest.mark.parametrize("name", ["a[b", "a]b", "a\\b", "a^b", "a|b", "a\nb", "a%20b"])
+def test_a_folder_that_the_table_format_cannot_use_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="MLD_HOME"):
+        open_store(str(tmp_path / name))
+    assert not list(tmp_path.iterdir())

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from ml_debugger.errors import StoreError
+from ml_debugger.errors import ConfigError, StoreError
 from ml_debugger.store.failures import store_errors
 from ml_debugger.store.migrations import HEAD
 
@@ -57,18 +58,20 @@ _BUSY_SECONDS: Final = 60
 _MIGRATION_LOCK: Final = 0x6D6C6462  # key of PostgreSQL's advisory lock
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str | URL) -> Engine:
     """An engine for an up-to-date database; creates or migrates it, once even if many processes open it at once.
 
     Args:
         url: SQLAlchemy URL; ``sqlite://`` is a database in memory.
 
     Raises:
+        ConfigError: If it is no such URL, or its driver is not installed.
         StoreError: If it cannot be opened or belongs to a newer version of this library.
     """
-    shown = make_url(url).render_as_string(hide_password=True)
+    parsed = _parse_url(url)
+    shown = parsed.render_as_string(hide_password=True)
     with store_errors("open the metadata database", shown):
-        engine = _engine(url)
+        engine = _engine(parsed)
         if _revision(engine) != HEAD:
             with _migration_lock(engine) as connection:
                 _upgrade(connection)
@@ -82,10 +85,26 @@ def reading(engine: Engine) -> Iterator[sa.Connection]:
         yield connection.execution_options(**{_READING: True})
 
 
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
+def _parse_url(url: str | URL) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # their texts, and the URL, may hold a password
+        raise ConfigError(
+            "MLD_DATABASE_URL: expected an SQLAlchemy URL such as sqlite:////folder/metadata.db or "
+            "postgresql://user:password@host/database, got something else (not shown: it may hold a password); "
+            "percent-encode special characters of the password"
+        ) from None
+
+
+def _engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        try:
+            return sa.create_engine(parsed, pool_pre_ping=True)
+        except ImportError as error:
+            raise ConfigError(
+                f"MLD_DATABASE_URL: the driver {error.name!r} of {parsed.drivername!r} is not installed; install it, "
+                "or name one that is, as in postgresql+psycopg://"
+            ) from error
     if not parsed.database:
         # one connection, lent to one thread at a time: the database lives in it
         alone = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}

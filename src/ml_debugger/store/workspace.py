@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from sqlalchemy.engine import URL
+
 from ml_debugger.errors import ConfigError
 from ml_debugger.store.artifacts import Artifacts
 from ml_debugger.store.database import open_database
@@ -18,6 +20,10 @@ from ml_debugger.store.metadata import Metadata
 from ml_debugger.store.tables import Tables
 
 __all__ = ["STORES", "Workspace", "open_store"]
+
+
+# delta-rs panics on these in the path of a folder, or takes them for something else.
+_REFUSED: Final = frozenset("[]\\^|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,13 @@ def _open_folder(location: str, database_url: str | None) -> Workspace:
     root = str(Path(location).expanduser().absolute())
     if unquote(root) != root:
         raise ConfigError(f"MLD_HOME: a folder whose path has a percent-encoded character cannot be used, got {root!r}")
-    metadata = Metadata(open_database(database_url or f"sqlite:///{root}/metadata.db"))
+    refused = sorted(set(root) & _REFUSED | {char for char in root if not char.isprintable()})
+    if refused:
+        raise ConfigError(
+            f"MLD_HOME: the table format takes no folder whose path has {' '.join(map(repr, refused))}, got {root!r}; "
+            "choose another folder"
+        )
+    metadata = Metadata(open_database(database_url or _sqlite_url(f"{root}/metadata.db")))
     return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
 
 
@@ -67,10 +79,14 @@ def _open_file_url(location: str, database_url: str | None) -> Workspace:
 
 def _open_object_store(location: str, database_url: str | None) -> Workspace:
     root = location.rstrip("/")
-    if not database_url:
-        name = hashlib.sha256(root.encode()).hexdigest()[:16]
-        database_url = f"sqlite:///{Path('~/.mldebugger/workspaces').expanduser()}/{name}.db"
-    return Workspace(root, DeltaTables(root), Metadata(open_database(database_url)), Artifacts(root))
+    name = hashlib.sha256(root.encode()).hexdigest()[:16]
+    default = _sqlite_url(f"{Path('~/.mldebugger/workspaces').expanduser()}/{name}.db")
+    return Workspace(root, DeltaTables(root), Metadata(open_database(database_url or default)), Artifacts(root))
+
+
+def _sqlite_url(file: str) -> URL:
+    """URL of a file whose path may hold characters that mean something in a URL."""
+    return URL.create("sqlite", database=file)
 
 
 def _open_memory(location: str, database_url: str | None) -> Workspace:

@@ -31,6 +31,14 @@ def test_a_filter_query_is_what_the_slow_reference_says(rows, config, n, exclude
     assert ids(config, table, n, exclude=tuple(exclude)) == expected
 
 
+@pytest.mark.parametrize("n", [2**32, 10**30])
+@pytest.mark.parametrize(
+    "strategy", ["high_error_proba", "low_error_proba", "random", "zone_balanced", {"conditions": [{"score": ">=0"}]}]
+)
+def test_any_number_may_be_asked_for(n, strategy):
+    assert sorted(ids(strategy, random_pool(20), n)) == sorted({f"img_{at}" for at in range(20)})
+
+
 @settings(deadline=None, max_examples=100)
 @given(rows=rows, n=st.integers(0, 15), name=st.sampled_from(["high_error_proba", "low_error_proba"]))
 def test_a_sort_query_is_what_the_slow_reference_says(rows, n, name):

@@ -27,6 +27,8 @@ _SPARE_ROWS: Final = 64
 _DEEPER: Final = 4
 # From here on finding all current recordings at once is cheaper than looking each up.
 _LOOK_UP_ROWS: Final = 250_000
+# More rows than this are "all": the engine counts them in 32 bits.
+_MOST_ROWS: Final = 2**30
 
 
 class CandidateSource(Protocol):
@@ -109,6 +111,7 @@ class CandidatePool:
 
     def _first(self, order: Order, n: int, left_out: frozenset[str]) -> pa.Table:
         """Up to n current candidates that are not left out, each input once."""
+        n = min(n, _MOST_ROWS)
         depth = _depth(n) + len(left_out)
         while True:
             look_up = depth < _LOOK_UP_ROWS
@@ -120,6 +123,7 @@ class CandidatePool:
 
     def _first_per_group(self, order: Order, group: str, n: int, left_out: frozenset[str]) -> pa.Table:
         """The same for every group: one that was not read to its end must have n."""
+        n = min(n, _MOST_ROWS)
         depth = _depth(n) + len(left_out)
         while True:
             rows = first_per_group(self._frame, order, group, depth)

@@ -117,6 +117,16 @@ def test_a_column_keeps_its_type(service: LocalService) -> None:
         append(service, {}, schema=with_fields(("lux", "str")))
     with pytest.raises(InputError, match="type must be one of"):
         append(service, {}, schema=with_fields(("mood", "colour")))
+    with pytest.raises(InputError, match="write 'lux' or choose another name"):
+        append(service, {}, schema=with_fields(("LUX", "float")))
+
+
+def test_recreate_removes_nothing_when_a_column_would_change_its_type(service: LocalService) -> None:
+    append(service, make_tables(["a"], fields={"lux": [2.5]}), schema=with_fields(("lux", "float")))
+    with pytest.raises(ArchitectureMismatchError, match="declare that type, or choose another name") as caught:
+        append(service, {}, schema=with_fields(("lux", "int")), recreate=True)
+    assert "force_table_recreate" not in str(caught.value), "that would not help"
+    assert scan(service, "records")["lux"].to_pylist() == [2.5]
 
 
 def _without(column: str) -> dict[str, pa.Table]:

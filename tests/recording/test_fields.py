@@ -21,9 +21,13 @@ def test_types_may_be_names_or_python_types():
         (["x"], r'additional_fields\[0\]: expected {"name"'),
         ([{"name": "two words", "type": "int"}], "Python identifier"),
         ([{"name": 3, "type": "int"}], "Python identifier"),
-        ([{"name": "score", "type": "int"}], "column of MLdebugger's own"),
+        ([{"name": "score", "type": "int"}], "column or an argument of MLdebugger's own"),
+        ([{"name": "Score", "type": "int"}], "column or an argument"),
+        ([{"name": "ground_truth", "type": "int"}], "column or an argument"),
+        ([{"name": "input_ids", "type": "int"}], "column or an argument"),
         ([{"name": "x", "type": "decimal"}], "type must be one of"),
         ([{"name": "x", "type": "int"}, {"name": "x", "type": "int"}], "comes twice"),
+        ([{"name": "x", "type": "int"}, {"name": "X", "type": "int"}], "comes twice"),
     ],
 )
 def test_a_declaration_that_cannot_be_right_says_why(declared, message):

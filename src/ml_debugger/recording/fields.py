@@ -13,6 +13,8 @@ from ml_debugger.types import Field
 
 __all__ = ["field_columns", "parse_fields"]
 
+# What the calls of the roles take by name already.
+_ARGUMENTS = frozenset({"self", "model_input", "ground_truth", "input_ids"})
 _TYPE_NAMES = {int: "int", float: "float", str: "str", bool: "bool"}
 
 
@@ -33,10 +35,13 @@ def parse_fields(declared: Iterable[Mapping[str, Any]] | None, argument: str) ->
             raise InputError(
                 f"{where}: name must be a Python identifier (it becomes a keyword argument), got {field.name!r}"
             )
-        if field.name in RESERVED_COLUMNS:
-            raise InputError(f"{where}: {field.name!r} is a column of MLdebugger's own; choose another name")
-        if field.name in {other.name for other in fields}:
-            raise InputError(f"{where}: {field.name!r} comes twice")
+        # tables do not tell upper from lower case in the names of columns
+        if field.name.lower() in RESERVED_COLUMNS | _ARGUMENTS:
+            raise InputError(
+                f"{where}: {field.name!r} is a column or an argument of MLdebugger's own; choose another name"
+            )
+        if field.name.lower() in {other.name.lower() for other in fields}:
+            raise InputError(f"{where}: {field.name!r} comes twice (upper and lower case count as the same)")
         arrow_type(field)
         fields.append(field)
     return tuple(fields)

@@ -23,8 +23,8 @@ from ml_debugger.service.contract import (
     RunKey,
     ScanRequest,
 )
-from ml_debugger.service.labelled import latest_epoch, select_labelled
-from ml_debugger.service.registry import bind, conform, require_model
+from ml_debugger.service.labelled import check_selector, latest_epoch, select_labelled
+from ml_debugger.service.registry import bind, conform, merge, require_model
 from ml_debugger.service.rows import Narrowing, RunRows
 from ml_debugger.store import Workspace, open_store
 from ml_debugger.store.metadata import ModelRow, ResultRow
@@ -249,6 +249,7 @@ class LocalService:
         except ArchitectureMismatchError:
             if not request.recreate or before is None or self._has_other_rows(before, request.run):
                 raise
+            merge(before, request.schema, rebind=True)  # where not even an empty table would fit, nothing is removed
             self._remove_version(before, request)
             return bind(metadata, request.run, request.schema, rebind=True)
         if request.recreate and before is not None:

@@ -133,10 +133,21 @@ def _new_row(model_name: str, schema: ModelSchema) -> ModelRow:
 
 
 def _merged_fields(bound: ModelRow, what: str, old: Mapping[str, str], new: tuple[Field, ...]) -> dict[str, str]:
+    by_lower = {name.lower(): name for name in old}
     for field in new:
         columns.arrow_type(field)
+        known = by_lower.get(field.name.lower(), field.name)
+        if known != field.name:
+            raise InputError(
+                f"{what}: {field.name!r} differs from the column {known!r} of model {bound.model_name!r} only in upper "
+                f"and lower case, which tables do not tell apart; write {known!r} or choose another name"
+            )
         if old.get(field.name, field.type) != field.type:
-            raise _mismatch(bound, f"{what} {field.name!r} of type {old[field.name]!r}", f"type {field.type!r}")
+            raise ArchitectureMismatchError(
+                f"{what}: model {bound.model_name!r} has {field.name!r} of type {old[field.name]!r}, got type "
+                f"{field.type!r}; a column keeps its type as long as its table, so declare that type, or choose "
+                "another name for the field"
+            )
     return {**old, **{field.name: field.type for field in new}}
 
 

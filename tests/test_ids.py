@@ -60,12 +60,21 @@ def test_a_single_value_is_not_a_list_of_ids(bad):
         parse_ids(bad)
 
 
-@pytest.mark.parametrize("bad", [1.5, True, None, "", b"x", (1,)], ids=repr)
+@pytest.mark.parametrize("bad", [1.5, True, None, "", b"x", (1,), "\udcff.png"], ids=repr)
 def test_an_element_that_is_no_id_is_named_with_its_position(bad):
-    with pytest.raises(InputError, match=r"input_ids\[1\].*expected a non-empty str or an int"):
+    with pytest.raises(InputError, match=r"input_ids\[1\].*expected a non-empty str of valid Unicode or an int"):
         parse_ids([1, bad])
 
 
 def test_no_ids_are_fine():
     assert parse_ids([]).text == ()
     assert restore_ids((), ()) == []
+
+
+@pytest.mark.parametrize(
+    "bad", [{3, 1}, frozenset("ab"), {"a": 1}, {"a": 1}.keys()], ids=lambda bad: type(bad).__name__
+)
+def test_what_has_no_order_cannot_name_the_inputs_of_a_batch(bad):
+    with pytest.raises(InputError, match="in the order of the inputs"):
+        parse_ids(bad)
+    assert len(parse_ids(bad, "exclude", ordered=False)) == len(bad)

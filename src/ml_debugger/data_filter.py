@@ -189,7 +189,7 @@ class ClassificationDataFilter:
                 sampling=None if sampling is None else _as_json(sampling),
                 dataset_type=check_name("dataset_type", dataset_type),
                 n_epoch=self.n_epoch,
-                exclude=parse_ids(exclude, "exclude").text,
+                exclude=parse_ids(exclude, "exclude", ordered=False).text,
                 seed=seed,
                 **self._narrowing(scope),
             )

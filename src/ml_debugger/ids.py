@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,23 @@ class InputIds:
         return len(self.text)
 
 
-def parse_ids(input_ids: Any, argument: str = "input_ids") -> InputIds:
-    """Ids as strings with their kinds, from a list, tuple, set, NumPy array or tensor.
+def parse_ids(input_ids: Any, argument: str = "input_ids", *, ordered: bool = True) -> InputIds:
+    """Ids as strings with their kinds, from a list, tuple, NumPy array or tensor.
+
+    Args:
+        input_ids: The ids.
+        argument: What the user calls them, for messages.
+        ordered: Whether each id belongs to the input at its position; a set is then refused, since it has no order.
 
     Raises:
         InputError: If it is not a sequence of strings or integers.
     """
     values = input_ids.tolist() if hasattr(input_ids, "tolist") else input_ids
+    if ordered and isinstance(values, (Set, Mapping)):
+        raise InputError(
+            f"{argument}: expected a list, array or tensor with one id per input, in the order of the inputs, got a "
+            f"{type(values).__name__}, which has no such order"
+        )
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise InputError(
             f"{argument}: expected one id per input (a list, array or tensor of str or int), got {input_ids!r}; "
@@ -55,15 +65,25 @@ def restore_ids(text: Sequence[str], kinds: Sequence[str], type_cast: Callable[[
 def _parse_one(value: Any, argument: str, position: int) -> tuple[str, str]:
     if not isinstance(value, (str, int)) and hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value and _is_unicode(value):
         # np.str_ is a str subclass: str() gives the plain one
         return str(value), STR
     if isinstance(value, int) and not isinstance(value, bool):
         return str(int(value)), INT
     raise InputError(
-        f"{argument}[{position}]: expected a non-empty str or an int, got {value!r} of type {type(value).__name__}; "
+        f"{argument}[{position}]: expected a non-empty str of valid Unicode or an int, got {value!r} of type "
+        f"{type(value).__name__}; "
         "convert ids to str or int first"
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a string can be stored: names of undecodable files hold lone surrogates, which no file format takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cast(value: str, type_cast: Callable[[str], Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 from ml_debugger import columns
 from ml_debugger.adapters import find_adapter
 from ml_debugger.connect import Connection, connect
-from ml_debugger.errors import EpochWarning, InputError, NotFoundError, ShortResultWarning, WeightsWarning
+from ml_debugger.errors import EpochWarning, InputError, NotFoundError, ShortResultWarning, WeightsWarning, warn
 from ml_debugger.ids import parse_ids, restore_ids
 from ml_debugger.recording.fields import parse_fields
 from ml_debugger.recording.recorder import Call, Recorder, check_name, open_writer
@@ -69,6 +68,7 @@ class ClassificationDataFilter:
     Raises:
         NotFoundError: If there is no such result, or none yet for this model and version.
         ConfigError: If ``filter_config`` is not valid; the message lists what is.
+        InputError: If a name, epoch, layer or field cannot be right.
         ArchitectureMismatchError: If ``model_name`` belongs to another architecture.
 
     Warns:
@@ -195,7 +195,7 @@ class ClassificationDataFilter:
             )
         )
         if answer.shortfall:
-            warnings.warn(answer.shortfall, ShortResultWarning, stacklevel=2)
+            warn(answer.shortfall, ShortResultWarning)
         return restore_ids(answer.input_ids, answer.id_kinds, type_cast)
 
     def scores(self, dataset_type: str = columns.POOL, *, scope: Scope | None = None) -> pd.DataFrame:
@@ -257,11 +257,10 @@ class ClassificationDataFilter:
     def _warn_if_other_weights(self, evaluated: str | None) -> None:
         present = self._recorder.adapter.weights_hash()
         if evaluated is not None and present is not None and evaluated != present:
-            warnings.warn(
+            warn(
                 f"the weights of this model differ from those that result {self.result_name!r} was learned from: its "
                 "error probabilities may not hold; trace and evaluate the present weights, or load the traced ones",
                 WeightsWarning,
-                stacklevel=3,
             )
 
 
@@ -270,21 +269,21 @@ def _find_result(connection: Connection, run: RunKey, result_name: str | None, n
     wanted: Epoch = "all" if result_name is not None or n_epoch == "latest" else n_epoch
     rows = connection.service.list_results(run, result_name, None, wanted).to_pylist()
     if not rows:
-        which = f"result {result_name!r}" if result_name else "an evaluation result"
+        which = f"result {result_name!r}" if result_name else "evaluation result"
         epoch = "" if wanted == "all" else f" of epoch {n_epoch}"
         raise NotFoundError(
             f"no {which}{epoch} for model {run.model_name!r}, version {run.version_name!r}; trace labelled data and "
             "call Evaluator(...).request_evaluation(), or see Evaluator(...).list_results(n_epoch='all')"
         )
     info: dict[str, Any] = rows[-1]
+    also: Epoch = "all" if n_epoch == "latest" else n_epoch
     if result_name is None:
         logger.warning("no result_name given: using the newest, %s", info["result_name"])
-    elif n_epoch != "latest" and n_epoch != info["n_epoch"]:
-        warnings.warn(
+    elif not connection.service.list_results(run, result_name, None, also).num_rows:
+        warn(
             f"n_epoch={n_epoch} was given, but result {result_name!r} is of epoch {info['n_epoch']}; "
             "the result's epoch is used",
             EpochWarning,
-            stacklevel=4,
         )
     return info
 

@@ -23,6 +23,8 @@ with.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import ClassVar
 
 __all__ = [
@@ -41,7 +43,10 @@ __all__ = [
     "ShortResultWarning",
     "StoreError",
     "WeightsWarning",
+    "warn",
 ]
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 class MLDebuggerError(Exception):
@@ -128,3 +133,11 @@ class NonFiniteWarning(MLDebuggerWarning):
 
 class EvaluationWarning(MLDebuggerWarning):
     """An evaluation fell back to something simpler or left rows out; the message says what and why."""
+
+
+def warn(message: str, category: type[MLDebuggerWarning]) -> None:
+    """Give a warning that points at the user's line: the nearest caller outside this package."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -7,6 +7,7 @@ import threading
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ml_debugger import columns
@@ -126,6 +127,32 @@ def test_results_of_epochs(traced: LocalService) -> None:
     assert traced.get_result(None, RUN, 1).info["result_name"] == "one"
     assert traced.list_results(RUN, None, None, "latest")["n_epoch"].to_pylist() == [0]
     assert traced.list_results(RUN, None, None, "all")["n_epoch"].to_pylist() == [1, 0]
+
+
+@pytest.mark.parametrize("epoch", ["newest", 0.5, True, -1, "0"], ids=repr)
+def test_an_epoch_that_means_nothing_is_refused_by_every_call(traced: LocalService, epoch: object) -> None:
+    """Once, 0.5 was epoch 0, and a misspelt word found no results without a word."""
+    calls = [
+        lambda: evaluate(traced, n_epoch=epoch),
+        lambda: traced.list_results(RUN, None, None, epoch),
+        lambda: traced.get_result(None, RUN, epoch),
+        lambda: scan(traced, n_epoch=epoch),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match="n_epoch: expected 'latest', 'all', None or an int"):
+            call()
+
+
+def test_an_epoch_may_be_an_integer_of_numpy(traced: LocalService) -> None:
+    assert evaluate(traced, n_epoch=np.int64(0)).info["n_epoch"] == 0
+    assert traced.list_results(RUN, None, None, np.int32(0)).num_rows == 1
+
+
+@pytest.mark.parametrize("name", ["", "  ", 5, "two\nlines", "\udcff"], ids=repr)
+def test_a_name_that_no_result_can_have_is_refused(traced: LocalService, name: object) -> None:
+    with pytest.raises(InputError, match="result_name: expected a non-empty printable str"):
+        evaluate(traced, result_name=name)
+    assert traced.list_results(RUN, None, None, "all").num_rows == 0
 
 
 def test_evaluations_read_the_newest_weights_and_say_what_they_leave_out(service: LocalService) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
+import operator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
 from ml_debugger import columns
-from ml_debugger.errors import EvaluationError, EvaluationWarning
+from ml_debugger.errors import EvaluationError, EvaluationWarning, InputError, warn
 from ml_debugger.service.rows import Narrowing, RunRows
 from ml_debugger.store.failures import store_errors
 from ml_debugger.types import Epoch
 
-__all__ = ["Selection", "latest_epoch", "select_labelled"]
+__all__ = ["Selection", "check_selector", "latest_epoch", "select_labelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,23 @@ class Selection:
     narrowing: Narrowing
     weights_hash: str | None
     notes: tuple[str, ...]
+
+
+def check_selector(n_epoch: Any) -> Epoch:
+    """Which epoch is meant: ``"latest"``, ``"all"``, None, or a number as a plain int.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    if n_epoch is None or (isinstance(n_epoch, str) and n_epoch in ("latest", "all")):
+        return cast(Epoch, n_epoch)
+    try:
+        number = -1 if isinstance(n_epoch, bool) else operator.index(n_epoch)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise InputError(f"n_epoch: expected 'latest', 'all', None or an int of at least 0, got {n_epoch!r}")
+    return number
 
 
 def latest_epoch(rows: RunRows) -> int | None:
@@ -64,7 +82,7 @@ def select_labelled(rows: RunRows, n_epoch: Epoch) -> Selection:
         f"{left_out} labelled inputs of {_run(rows)}, epoch {epoch}, were recorded with other weights than the newest "
         "and are left out; n_epoch='all' takes them in"
     )
-    warnings.warn(note, EvaluationWarning, stacklevel=2)
+    warn(note, EvaluationWarning)
     return Selection(narrowing, weights, (note,))
 
 
@@ -77,7 +95,7 @@ def _union(groups: pl.DataFrame) -> Selection:
         f"n_epoch='all' mixes {epochs} epochs and {len(weights)} sets of weights: the error probabilities are of "
         "no single model"
     )
-    warnings.warn(note, EvaluationWarning, stacklevel=3)
+    warn(note, EvaluationWarning)
     return Selection(Narrowing(), weights[0] if len(weights) == 1 else None, (note,))
 
 

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -125,8 +125,9 @@ class LocalService:
 
         rows = self._rows(request.run)
         task = TASKS[rows.model.task]
+        n_epoch = check_selector(request.n_epoch)
         method = _check_method(request.method_name, task.method)
-        chosen = select_labelled(rows, request.n_epoch)
+        chosen = select_labelled(rows, n_epoch)
         winners = rows.winners(chosen.narrowing)  # once: every pass over the rows reads the same recordings
 
         def read(kind: str, names: tuple[str, ...], dataset_types: tuple[str, ...] | None) -> Iterator[pa.RecordBatch]:
@@ -215,7 +216,8 @@ class LocalService:
         return RunRows(self._workspace, require_model(self._workspace.metadata, run), run)
 
     def _resolve(self, rows: RunRows, n_epoch: Epoch) -> Epoch:
-        return latest_epoch(rows) if n_epoch == "latest" else n_epoch
+        wanted = check_selector(n_epoch)
+        return latest_epoch(rows) if wanted == "latest" else wanted
 
     def _fill(self, rows: RunRows, narrowing: Narrowing, result_name: str) -> ErrorModel:
         from ml_debugger.service.filling import fill_scores
@@ -230,7 +232,7 @@ class LocalService:
         """A name reserved for a result, given back unless the result is complete at the end."""
         run, now = request.run, datetime.datetime.now(datetime.UTC)
         name = self._workspace.metadata.claim_result(
-            request.result_name or f"{run.model_name}_{run.version_name}_{method}_{now:%Y%m%d}",
+            _result_name(request.result_name, f"{run.model_name}_{run.version_name}_{method}_{now:%Y%m%d}"),
             run.model_name,
             run.version_name,
             unique=request.result_name is None,
@@ -279,8 +281,17 @@ def _check_method(wanted: str, method: str) -> str:
     return method
 
 
+def _result_name(wanted: Any, default: str) -> str:
+    if wanted is None:
+        return default
+    if not isinstance(wanted, str) or not wanted.strip() or not wanted.isprintable():
+        raise InputError(f"result_name: expected a non-empty printable str, or None for a new name, got {wanted!r}")
+    return wanted
+
+
 def _of_epoch(found: list[ResultRow], n_epoch: Epoch) -> list[ResultRow]:
-    if n_epoch == "all" or not found:
+    wanted = check_selector(n_epoch)
+    if wanted == "all" or not found:
         return found
-    wanted = found[-1].info["n_epoch"] if n_epoch == "latest" else n_epoch
+    wanted = found[-1].info["n_epoch"] if wanted == "latest" else wanted
     return [row for row in found if row.info["n_epoch"] == wanted]

@@ -116,6 +116,12 @@ class TestQuery:
         request = request_of(service)
         assert (request.n_data, request.strategy, request.dataset_type, request.seed) == (7, "badge", "new", 3)
 
+    def test_pool_adaptive_is_off_unless_asked_for(self, service):
+        run("query", RESULT)
+        run("query", RESULT, "--pool-adaptive")
+        asked = [request.pool_adaptive for name, request in service.calls if name == "query"]
+        assert asked == [False, True]
+
     def test_filters(self, service):
         run(
             "query", RESULT, "--zone", "hotspot", "--zone", "critical_hotspot",

@@ -79,11 +79,59 @@ def test_scores_has_the_documented_columns_and_values(net, result):
     np.testing.assert_allclose(by_id["score"], torch.softmax(logits.double(), 1).max(1).values, atol=1e-6)
 
 
+def test_a_pool_adaptive_column_on_request(net, result):
+    data_filter, _ = filled(net)
+    plain, adapted = data_filter.scores(), data_filter.scores(pool_adaptive=True)
+    assert list(adapted.columns) == [*plain.columns, "error_proba_pool"]
+    assert adapted["error_proba_pool"].between(0, 1).all()
+    assert adapted.sort_values("error_proba")["error_proba_pool"].is_monotonic_increasing
+    limit = float(adapted["error_proba_pool"].nlargest(40).iloc[-1])
+    found = data_filter.query(POOL, {"conditions": [{"error_proba_pool": f">={limit!r}"}]}, pool_adaptive=True)
+    assert set(found) == set(adapted.loc[adapted["error_proba_pool"] >= limit, "input_id"])
+
+
+def test_a_pool_adaptive_condition_without_the_option_says_what_to_do(net, result):
+    data_filter, _ = filled(net, 8)
+    with pytest.raises(ConfigError, match="pass pool_adaptive=True to query"):
+        data_filter.query(5, {"conditions": [{"error_proba_pool": ">0.5"}]})
+    with pytest.raises(ConfigError, match="filter_config cannot name it"):
+        ClassificationDataFilter(net, "blobs", "v1", filter_config={"conditions": [{"error_proba_pool": ">0.5"}]})
+
+
+def test_the_accuracy_of_a_pool_without_labels(net, result):
+    data_filter, _ = filled(net)
+    pool = make_blobs(POOL, seed=3)
+    truth = (net(torch.from_numpy(pool.x)).argmax(1).numpy() == pool.y).mean()
+    found = data_filter.estimate_accuracy()
+    assert found.n_rows == POOL
+    assert found.low <= truth <= found.high
+    assert found.warning is None
+    assert found.mean_error_proba == pytest.approx(data_filter.scores()["error_proba"].mean())
+
+
+def test_the_accuracy_of_a_drifted_pool_comes_with_its_outliers(net, result):
+    data_filter = ClassificationDataFilter(net, "blobs", "v1")
+    far = make_blobs(200, seed=4, spread=6.0)
+    with torch.no_grad():
+        data_filter(torch.from_numpy(far.x), [f"far{i}" for i in range(200)], "far")
+    found = data_filter.estimate_accuracy("far")
+    zones = data_filter.scores("far")["zone"]
+    assert found.outlier_share == (zones == "aleatoric_hotspot").mean() > 0.1
+    assert "outliers" in found.warning
+    assert f"{found.outlier_share:.1%} of them outliers" in str(found)
+
+
+def test_the_accuracy_of_nothing_is_refused(net, result):
+    with pytest.raises(NotFoundError, match="no scored rows of dataset_type 'pool'"):
+        ClassificationDataFilter(net, "blobs", "v1").estimate_accuracy()
+
+
 def test_scores_of_nothing_is_an_empty_frame_with_the_same_columns(net, result):
     data_filter = ClassificationDataFilter(net, "blobs", "v1")
     frame = data_filter.scores()
     assert len(frame) == 0
     assert list(frame.columns)[:2] == ["input_id", "unit"]
+    assert list(data_filter.scores(pool_adaptive=True).columns) == [*frame.columns, "error_proba_pool"]
 
 
 def test_error_proba_finds_real_errors(net, result):

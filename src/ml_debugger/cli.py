@@ -86,6 +86,9 @@ Conditions = Annotated[
 ]
 DatasetType = Annotated[str, typer.Option(help="Tag of the inputs to choose from.")]
 Seed = Annotated[int, typer.Option(help="For strategies with a random part.")]
+PoolAdaptive = Annotated[
+    bool, typer.Option("--pool-adaptive", help="Let --where name error_proba_pool, recalibrated for this pool.")
+]
 
 
 def main() -> None:
@@ -194,6 +197,7 @@ def query(  # noqa: PLR0913  # an argument for each option of the command line
     where: Conditions = None,
     dataset_type: DatasetType = "pool",
     seed: Seed = 0,
+    pool_adaptive: PoolAdaptive = False,
     home: Home = None,
 ) -> None:
     """Print the ids of the inputs most worth a look, best first, one per line.
@@ -203,7 +207,7 @@ def query(  # noqa: PLR0913  # an argument for each option of the command line
     Examples: mldebugger query RESULT -n 100;
     mldebugger query RESULT --zone critical_hotspot --where 'error_proba>=0.8'
     """
-    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed)
+    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed, pool_adaptive)
     for input_id in _select(_connect(home).service, result_name, chosen)["input_id"]:
         typer.echo(str(input_id))
 
@@ -218,13 +222,14 @@ def export(  # noqa: PLR0913  # an argument for each option of the command line
     where: Conditions = None,
     dataset_type: DatasetType = "pool",
     seed: Seed = 0,
+    pool_adaptive: PoolAdaptive = False,
     home: Home = None,
 ) -> None:
     """Write what `query` would choose, with scores and zones, as CSV (.csv) or JSON lines (.jsonl)."""
     from ml_debugger.presentation.files import find_format, write_text
 
     to_text = find_format(output)
-    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed)
+    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed, pool_adaptive)
     service = _connect(home).service
     frame = _with_scores(service, result_name, chosen, _select(service, result_name, chosen))
     path = write_text(output, to_text(frame))
@@ -233,12 +238,13 @@ def export(  # noqa: PLR0913  # an argument for each option of the command line
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What to choose: how many, how, among which, with what seed."""
+    """What to choose: how many, how, among which, with what seed, by which probabilities."""
 
     n_data: int
     strategy: str | dict[str, Any]
     dataset_type: str
     seed: int
+    pool_adaptive: bool
 
 
 def _connect(home: str | None) -> Connection:
@@ -292,6 +298,7 @@ def _select(service: Service, result_name: str, chosen: _Choice) -> pd.DataFrame
             n_epoch=info["n_epoch"],
             weights_hash=info["weights_hash"],
             seed=chosen.seed,
+            pool_adaptive=chosen.pool_adaptive,
         )
     )
     for note in (*answer.notes, *filter(None, [answer.shortfall])):
@@ -311,11 +318,12 @@ def _with_scores(service: Service, result_name: str, chosen: _Choice, selected: 
     request = ScanRequest(
         run,
         "scores",
-        _EXPORTED,
+        (*_EXPORTED, "error_proba_pool") if chosen.pool_adaptive else _EXPORTED,
         (chosen.dataset_type,),
         n_epoch=info["n_epoch"],
         weights_hash=info["weights_hash"],
         result_name=result_name,
+        pool_adaptive=chosen.pool_adaptive,
     )
     wanted = pa.array(selected["input_id"].astype(str).tolist(), pa.string())
     found = [batch.filter(pc.is_in(batch["input_id"], wanted)) for batch in service.scan(request)]

@@ -35,6 +35,8 @@ TRAIN: Final = "train"
 POOL: Final = "pool"
 
 ERROR_PROBA: Final = "error_proba"
+# Recalibrated for one pool, on request: never stored, since it depends on which rows make the pool.
+ERROR_PROBA_POOL: Final = "error_proba_pool"
 ERROR_COLUMNS: Final = ("error_proba", "det_error_proba", "cls_error_proba")
 # What conditions and weights may name, besides numeric additional fields; a task offers those it has.
 NUMERIC_COLUMNS: Final = ("score", *ERROR_COLUMNS, "pred_size")
@@ -115,7 +117,7 @@ _FIELD_TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "b
 
 RESERVED_COLUMNS: Final = frozenset(
     name for fields in (COMMON_FIELDS, *_OWN_FIELDS.values()) for name in (field.name for field in fields)
-) | {"is_error", "error_code", "error_proba_pool", "rank_value", "selected", "model_name"}
+) | {"is_error", "error_code", ERROR_PROBA_POOL, "rank_value", "selected", "model_name"}
 
 
 def arrow_type(field: Field) -> pa.DataType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ from ml_debugger import columns
 from ml_debugger.adapters import find_adapter
 from ml_debugger.connect import Connection, connect
 from ml_debugger.errors import EpochWarning, InputError, NotFoundError, ShortResultWarning, WeightsWarning, warn
+from ml_debugger.estimation.pool_accuracy import AccuracyEstimate, estimate_accuracy
 from ml_debugger.ids import parse_ids, restore_ids
 from ml_debugger.recording.fields import parse_fields
 from ml_debugger.recording.recorder import Call, Recorder, check_name, open_writer
 from ml_debugger.selection import FilterConfig, SamplingConfig
 from ml_debugger.service.contract import QueryRequest, RunKey, ScanRequest
+from ml_debugger.service.pool import POOL_FIELD, SUMMARY_COLUMNS, summarise_held_out, summarise_pool
 from ml_debugger.tasks import TASKS
 from ml_debugger.tasks.scoring import score_rows
 from ml_debugger.types import Epoch, Scope
@@ -153,6 +155,7 @@ class ClassificationDataFilter:
         sampling: SamplingConfig | Mapping[str, Any] | None = None,
         scope: Scope | None = None,
         seed: int = 0,
+        pool_adaptive: bool = False,
     ) -> list[Any]:
         """Select up to ``n_data`` recorded inputs, best first.
 
@@ -169,6 +172,8 @@ class ClassificationDataFilter:
                 what this object recorded. Default: ``"run"`` for torch modules, ``"pass"`` for callables, whose weights
                 cannot be known.
             seed: For strategies with a random part.
+            pool_adaptive: Let conditions name ``error_proba_pool``, as in ``scores``; off by default, and not part of
+                the live flags.
 
         Returns:
             Distinct ids; the same call gives the same list.
@@ -191,6 +196,7 @@ class ClassificationDataFilter:
                 n_epoch=self.n_epoch,
                 exclude=parse_ids(exclude, "exclude", ordered=False).text,
                 seed=seed,
+                pool_adaptive=pool_adaptive,
                 **self._narrowing(scope),
             )
         )
@@ -198,34 +204,57 @@ class ClassificationDataFilter:
             warn(answer.shortfall, ShortResultWarning)
         return restore_ids(answer.input_ids, answer.id_kinds, type_cast)
 
-    def scores(self, dataset_type: str = columns.POOL, *, scope: Scope | None = None) -> pd.DataFrame:
+    def scores(
+        self, dataset_type: str = columns.POOL, *, scope: Scope | None = None, pool_adaptive: bool = False
+    ) -> pd.DataFrame:
         """Every scored unit of a dataset_type.
+
+        Args:
+            dataset_type: Tag to read.
+            scope: As for ``query``.
+            pool_adaptive: Add ``error_proba_pool``: the error probabilities recalibrated for these rows as a whole, by
+                comparing them with the held-out rows. The order stays; a pool like the held-out rows keeps its values.
 
         Returns:
             One row per unit: ``input_id`` (as given), ``unit``, ``dataset_type``, ``n_epoch``, ``label``, ``score``,
             ``error_proba``, ``zone``, ``support`` (share of held-out rows at least as outlying, 0..1), additional
-            fields.
+            fields, and ``error_proba_pool`` if it was asked for.
         """
-        self._flush()
         extra = tuple(field.name for field in self._recorder.fields)
-        request = ScanRequest(
-            run=self._run,
-            kind=columns.SCORES,
-            columns=(*_SCORE_COLUMNS, "id_kind", *extra),
-            dataset_types=(check_name("dataset_type", dataset_type),),
-            n_epoch=self.n_epoch,
-            result_name=self.result_name,
-            **self._narrowing(scope),
-        )
         schema = columns.schema_of(columns.SCORES, self._recorder.fields)
-        selected = pa.schema([schema.field(name) for name in request.columns or ()])
-        table = pa.Table.from_batches(
-            (batch.select(selected.names).cast(selected) for batch in self._service.scan(request)), selected
-        )
+        selected = pa.schema([schema.field(name) for name in (*_SCORE_COLUMNS, "id_kind", *extra)])
+        if pool_adaptive:
+            selected = selected.append(POOL_FIELD)
+        scanned = self._scan_scores(tuple(selected.names), dataset_type, scope, pool_adaptive=pool_adaptive)
+        table = pa.Table.from_batches((batch.select(selected.names).cast(selected) for batch in scanned), selected)
         frame: pd.DataFrame = table.drop_columns(["id_kind"]).to_pandas()
         frame["input_id"] = restore_ids(table["input_id"].to_pylist(), table["id_kind"].to_pylist())
         frame["n_epoch"] = frame["n_epoch"].astype("Int64")
         return frame
+
+    def estimate_accuracy(self, dataset_type: str = columns.POOL, *, scope: Scope | None = None) -> AccuracyEstimate:
+        """Estimate how accurate the model is on a pool, without labels.
+
+        Holds for pools like the held-out rows of the result. Under drift no estimate can be trusted: the interval is
+        then wider and ``warning`` says so, and why. See the page "Pools that differ".
+
+        Args:
+            dataset_type: Tag of the pool.
+            scope: As for ``query``.
+
+        Returns:
+            ``accuracy`` with ``low`` and ``high``, ``mean_error_proba``, ``outlier_share``, ``drift`` and ``warning``.
+
+        Raises:
+            NotFoundError: If nothing was recorded under this tag.
+        """
+        samples = self._service.get_result(self.result_name).samples
+        pool = summarise_pool(self._scan_scores(SUMMARY_COLUMNS, dataset_type, scope))
+        if not pool.n_rows:
+            raise NotFoundError(
+                f"no scored rows of dataset_type {dataset_type!r}: call the data filter on batches of it first"
+            )
+        return estimate_accuracy(summarise_held_out(samples), pool)
 
     def wait_for_save(self) -> None:
         """Return when every batch recorded so far is stored; nothing of it can be lost any more.
@@ -238,6 +267,23 @@ class ClassificationDataFilter:
     def describe(self) -> dict[str, Any]:
         """What was found in the model, and the result in use."""
         return {**self._recorder.adapter.describe(), "result_name": self.result_name, "n_epoch": self.n_epoch}
+
+    def _scan_scores(
+        self, names: tuple[str, ...], dataset_type: str, scope: Scope | None, *, pool_adaptive: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        self._flush()
+        return self._service.scan(
+            ScanRequest(
+                run=self._run,
+                kind=columns.SCORES,
+                columns=names,
+                dataset_types=(check_name("dataset_type", dataset_type),),
+                n_epoch=self.n_epoch,
+                result_name=self.result_name,
+                pool_adaptive=pool_adaptive,
+                **self._narrowing(scope),
+            )
+        )
 
     def _flags(self, inputs: pa.Table, scored: pa.Table) -> list[bool | None]:
         if self._config is None:

@@ -68,6 +68,7 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "exclude": (),
     },
     "data_filter.ClassificationDataFilter.scores": {"dataset_type": "pool"},
+    "data_filter.ClassificationDataFilter.estimate_accuracy": {"dataset_type": "pool"},
     "data_filter.ClassificationDataFilter.wait_for_save": {},
     "evaluator.Evaluator": {"model_name": REQUIRED, "version_name": REQUIRED, **CREDENTIALS},
     "evaluator.Evaluator.request_evaluation": {

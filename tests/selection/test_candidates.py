@@ -79,6 +79,16 @@ def test_a_column_that_is_not_numeric_is_refused(column):
             candidates(scored, config)
 
 
+def test_the_column_made_for_a_pool_can_be_named_where_it_is_there():
+    config = FilterConfig(conditions=[{"error_proba_pool": ">0.5"}])
+    table = random_pool(3)
+    adapted = table.append_column("error_proba_pool", pa.array([0.4, 0.6, 0.5]))
+    assert candidates(adapted, config)["selected"].to_pylist() == [False, True, False]
+    assert candidates(pl.DataFrame(adapted), config)["selected"].to_list() == [False, True, False]
+    with pytest.raises(ConfigError, match="pass pool_adaptive=True to query"):
+        candidates(table, config)
+
+
 def test_parse_filter_knows_the_additional_fields():
     config = {"conditions": [{"age": ">3"}]}
     assert parse_filter(config, ["age"]) == FilterConfig(**config)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml_debugger.columns import ERROR_PROBA, NUMERIC_COLUMNS, RESERVED_COLUMNS, TRUTHS, schema_of
+from ml_debugger.columns import ERROR_PROBA, ERROR_PROBA_POOL, NUMERIC_COLUMNS, RESERVED_COLUMNS, TRUTHS, schema_of
 from ml_debugger.errors import ConfigError
 from ml_debugger.selection.conditions import OPERATORS, Condition
 from ml_debugger.selection.configs import FilterConfig
@@ -26,7 +26,8 @@ CLASSIFICATION_COLUMNS: Final = ("score", ERROR_PROBA)
 CARRIED: Final = ("input_id", "id_kind", "recording_id", "label", "zone")
 
 BoolArray = NDArray[np.bool_]
-_KNOWN = RESERVED_COLUMNS | set(NUMERIC_COLUMNS) | set(schema_of(TRUTHS).names)
+# error_proba_pool is among scored rows where it was asked for, and can then be named like an additional field.
+_KNOWN = (RESERVED_COLUMNS | set(NUMERIC_COLUMNS) | set(schema_of(TRUTHS).names)) - {ERROR_PROBA_POOL}
 
 
 def parse_filter(value: Any, numeric: Iterable[str] = (), argument: str = "filter_config") -> FilterConfig:
@@ -53,6 +54,11 @@ def check_columns(config: FilterConfig, offered: Iterable[str]) -> None:
     """
     allowed = tuple(dict.fromkeys(offered))
     unknown = sorted({condition.column for group in config.parsed for condition in group} - set(allowed))
+    if ERROR_PROBA_POOL in unknown:
+        raise ConfigError(
+            f"conditions: {ERROR_PROBA_POOL} is made from the whole pool: pass pool_adaptive=True to query; "
+            "filter_config cannot name it, since it judges live batches"
+        )
     if unknown:
         raise ConfigError(
             f"conditions: no such numeric column: {', '.join(map(repr, unknown))}; available: {', '.join(allowed)}. "
@@ -61,7 +67,7 @@ def check_columns(config: FilterConfig, offered: Iterable[str]) -> None:
 
 
 def numeric_fields(dtypes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the numeric additional fields among scored columns, given as name to narwhals dtype."""
+    """Names of numeric additional fields, and ``error_proba_pool``, among scored columns (name to narwhals dtype)."""
     return tuple(name for name, dtype in dtypes.items() if name not in _KNOWN and dtype.is_numeric())
 
 

@@ -14,6 +14,7 @@ from ml_debugger.service.rows import Narrowing, RunRows
 
 if TYPE_CHECKING:
     from ml_debugger.estimation.error_model import ErrorModel
+    from ml_debugger.estimation.pool import Recalibration
 
 __all__ = ["StoredCandidates"]
 
@@ -22,17 +23,26 @@ _VECTOR_COLUMNS = ("recording_id", "unit", "label", "features", "logits")
 
 @dataclass(frozen=True, slots=True)
 class StoredCandidates:
-    """Score rows of one run under one result, narrowed."""
+    """Score rows of one run under one result, narrowed; with a recalibration they have ``error_proba_pool``."""
 
     rows: RunRows
     narrowing: Narrowing
     result_name: str
     model: ErrorModel
+    recalibration: Recalibration | None = None
 
     def scores(self) -> pl.LazyFrame:
         """Score rows, stale recordings included."""
         frame = self.rows.frame(columns.SCORES, self.narrowing)
-        return frame.filter(pl.col("result_name") == self.result_name)
+        frame = frame.filter(pl.col("result_name") == self.result_name)
+        if self.recalibration is None:
+            return frame
+        apply = self.recalibration.apply
+        # The same function as for the scores that a user reads, so that a condition means what they see.
+        values = pl.col(columns.ERROR_PROBA).map_batches(
+            lambda one: pl.Series(apply(one.to_numpy())), return_dtype=pl.Float64, is_elementwise=True
+        )
+        return frame.with_columns(values.alias(columns.ERROR_PROBA_POOL))
 
     def current(self, input_ids: pl.Series) -> pl.DataFrame:
         """``input_id`` and ``recording_id`` of the newest recordings of these inputs."""

@@ -73,7 +73,7 @@ class ScanRequest:
 
     ``n_epoch`` is resolved: an int or None is that epoch, ``"all"`` is every epoch. ``weights_hash`` and ``pass_id``
     narrow to rows with that value when given. For ``kind="scores"``, ``result_name`` is required and missing scores are
-    filled in first.
+    filled in first; with ``pool_adaptive`` the rows also have ``error_proba_pool``, made from all rows of the request.
     """
 
     run: RunKey
@@ -85,6 +85,7 @@ class ScanRequest:
     pass_id: str | None = None
     result_name: str | None = None
     recording_ids: pa.Array | None = None
+    pool_adaptive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,10 @@ class ResultPayload:
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """A selection from scored rows; ``strategy`` and ``sampling`` are plain JSON, validated by the service."""
+    """A selection from scored rows; ``strategy`` and ``sampling`` are plain JSON, validated by the service.
+
+    With ``pool_adaptive``, conditions can name ``error_proba_pool``.
+    """
 
     run: RunKey
     result_name: str
@@ -126,6 +130,7 @@ class QueryRequest:
     exclude: tuple[str, ...] = ()
     seed: int = 0
     scope: Scope = "run"
+    pool_adaptive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

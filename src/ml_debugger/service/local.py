@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from ml_debugger.types import Epoch
 
 if TYPE_CHECKING:
     from ml_debugger.estimation.error_model import ErrorModel
+    from ml_debugger.estimation.pool import Recalibration
 
 __all__ = ["LocalService"]
 
@@ -95,8 +97,10 @@ class LocalService:
         """
         if request.kind not in columns.KINDS:
             raise InputError(f"kind: expected one of {columns.KINDS}, got {request.kind!r}")
+        if request.pool_adaptive and request.kind != columns.SCORES:
+            raise InputError(f"pool_adaptive: only scores have {columns.ERROR_PROBA_POOL}, got kind {request.kind!r}")
         rows = self._rows(request.run)
-        names = rows.schema(request.kind).names
+        names = [*rows.schema(request.kind).names, *([columns.ERROR_PROBA_POOL] if request.pool_adaptive else [])]
         unknown = sorted(set(request.columns or ()) - set(names))
         if unknown:
             raise NotFoundError(f"columns: {request.kind} has no {unknown}; it has {names}")
@@ -110,7 +114,15 @@ class LocalService:
         if request.result_name is None:
             raise InputError("result_name: expected the name of a result, since scores belong to one, got None")
         self._fill(rows, narrowing, request.result_name)
-        return rows.scan(request.kind, narrowing, wanted, only, result_name=request.result_name)
+        scan = partial(rows.scan, request.kind, narrowing, only=only, result_name=request.result_name)
+        if not request.pool_adaptive:
+            return scan(wanted)
+        from ml_debugger.service.pool import add_pool_column
+
+        stored = tuple(
+            dict.fromkeys(name for name in (*wanted, columns.ERROR_PROBA) if name != columns.ERROR_PROBA_POOL)
+        )
+        return add_pool_column(scan(stored), wanted, self._recalibrate(scan, request.result_name))
 
     def evaluate(self, request: EvaluationRequest, progress: Progress | None = None) -> ResultPayload:
         """Learn where a run errs; stores and returns the result.
@@ -209,7 +221,11 @@ class LocalService:
         epoch = self._resolve(rows, request.n_epoch)
         narrowing = Narrowing((request.dataset_type,), epoch, request.weights_hash, request.pass_id)
         model = self._fill(rows, narrowing, request.result_name)
-        source = StoredCandidates(rows, narrowing, request.result_name, model)
+        recalibration = None
+        if request.pool_adaptive:
+            scan = partial(rows.scan, columns.SCORES, narrowing, result_name=request.result_name)
+            recalibration = self._recalibrate(scan, request.result_name)
+        source = StoredCandidates(rows, narrowing, request.result_name, model, recalibration)
         return run_query(request, TASKS[rows.model.task], source)
 
     def _rows(self, run: RunKey) -> RunRows:
@@ -226,6 +242,16 @@ class LocalService:
         model = self.get_error_model(result_name)
         fill_scores(rows, narrowing, result_name, TASKS[rows.model.task], model)
         return model
+
+    def _recalibrate(
+        self, scan: Callable[[tuple[str, ...]], Iterator[pa.RecordBatch]], result_name: str
+    ) -> Recalibration:
+        """What the scanned pool, compared with the held-out rows of a result, makes of the error probabilities."""
+        from ml_debugger.estimation.pool import recalibrate
+        from ml_debugger.service.pool import SUMMARY_COLUMNS, summarise_held_out, summarise_pool
+
+        held_out = summarise_held_out(self.get_result(result_name).samples)
+        return recalibrate(held_out, summarise_pool(scan(SUMMARY_COLUMNS)))
 
     @contextmanager
     def _claimed(self, request: EvaluationRequest, method: str) -> Iterator[tuple[str, datetime.datetime]]:

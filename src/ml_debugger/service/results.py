@@ -64,10 +64,7 @@ def load_result(workspace: Workspace, row: ResultRow) -> ResultPayload:
         StoreError: If one cannot be read.
     """
     metrics = json.loads(workspace.artifacts.get(row.result_name, _METRICS))["metrics"]
-    tables = {
-        table: pq.read_table(io.BytesIO(workspace.artifacts.get(row.result_name, f"{table}.parquet")))
-        for table in _TABLES
-    }
+    tables = {table: _read_parquet(workspace.artifacts.get(row.result_name, f"{table}.parquet")) for table in _TABLES}
     return ResultPayload(info=_info(row), metrics=metrics, **tables)
 
 
@@ -109,6 +106,15 @@ def _listed(info: dict[str, Any]) -> dict[str, Any]:
         "options": json.dumps(options),
         **{name: datetime.datetime.fromisoformat(info[name]) for name in ("created_at", "completed_at")},
     }
+
+
+def _read_parquet(content: bytes) -> pa.Table:
+    """The table, read by this thread alone.
+
+    A thread of Arrow's own releases Python's bytes when it is done with them; while the interpreter ends, that aborts
+    the process.
+    """
+    return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
 
 
 def _parquet(table: pa.Table) -> bytes:

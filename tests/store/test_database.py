@@ -119,3 +119,10 @@ def test_a_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> No
 def test_a_driver_that_is_not_installed_is_named() -> None:
     with pytest.raises(ConfigError, match=r"driver 'pg8000' of 'postgresql\+pg8000' is not installed"):
         open_database("postgresql+pg8000://user:secret@localhost/db")
+
+
+def test_a_damaged_database_is_said_to_be_damaged(tmp_path: Path) -> None:
+    (tmp_path / "metadata.db").write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(StoreError, match="file is not a database; the file is damaged") as caught:
+        open_database(f"sqlite:///{tmp_path}/metadata.db")
+    assert "sqlalche.me" not in str(caught.value)

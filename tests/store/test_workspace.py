@@ -70,3 +70,9 @@ def test_a_folder_that_the_table_format_cannot_use_is_refused_at_once(tmp_path: 
     with pytest.raises(ConfigError, match="MLD_HOME"):
         open_store(str(tmp_path / name))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="MLD_HOME: expected a folder"):
+        open_store(str(tmp_path / "file"))

@@ -43,7 +43,9 @@ class Artifacts:
             try:
                 return bytes(obstore.get(self._store, _path(result_name, file)).bytes())
             except FileNotFoundError:
-                raise NotFoundError(f"result {result_name!r} has no {file} in {self._root}") from None
+                raise NotFoundError(
+                    f"result {result_name!r} has no {file} in {self._root}: its files were deleted; evaluate again"
+                ) from None
 
 
 def _open(root: str) -> ObjectStore:

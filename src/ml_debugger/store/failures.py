@@ -25,6 +25,7 @@ LIBRARY_ERRORS = (
     pa.ArrowException,
 )
 _LONGEST = 600
+_DAMAGED = ("file is not a database", "disk image is malformed")  # SQLite's words
 
 
 _runtime_pid: int | None = None
@@ -59,12 +60,18 @@ def store_errors(doing: str, location: str) -> Iterator[None]:
     except MLDebuggerError:
         raise
     except LIBRARY_ERRORS as error:
-        raise StoreError(
-            f"could not {doing} in {location}: {_first_lines(error)}; check free space, permissions and that the "
-            "place can be reached (MLD_HOME names it), then call again"
-        ) from error
+        text = _first_lines(error)
+        raise StoreError(f"could not {doing} in {location}: {text}; {_cure(text)}") from error
+
+
+def _cure(text: str) -> str:
+    if any(words in text for words in _DAMAGED):
+        return "the file is damaged: restore it from a copy, or name another workspace in MLD_HOME"
+    return "check free space, permissions and that the place can be reached (MLD_HOME names it), then call again"
 
 
 def _first_lines(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    # the driver's words: SQLAlchemy adds the statement and a link
+    cause = getattr(error, "orig", None) or error
+    text = " ".join(str(cause).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.engine import URL
 
-from ml_debugger.errors import ConfigError
+from ml_debugger.errors import ConfigError, StoreError
 from ml_debugger.store.artifacts import Artifacts
 from ml_debugger.store.database import open_database
 from ml_debugger.store.delta import DeltaTables
@@ -69,6 +69,8 @@ def _open_folder(location: str, database_url: str | None) -> Workspace:
             f"MLD_HOME: the table format takes no folder whose path has {' '.join(map(repr, refused))}, got {root!r}; "
             "choose another folder"
         )
+    if Path(root).exists() and not Path(root).is_dir():
+        raise StoreError(f"MLD_HOME: expected a folder, but {root} is a file; name another place")
     metadata = Metadata(open_database(database_url or _sqlite_url(f"{root}/metadata.db")))
     return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
 

@@ -89,6 +89,12 @@ def test_an_undeclared_keyword_is_an_error_that_lists_the_declared(tracer):
         tracer(x, y, [0, 1], site="north")
 
 
+def test_an_undeclared_keyword_where_none_are_declared(tracer):
+    x, y = batch(2)
+    with pytest.raises(InputError, match="'site': no additional fields are declared"):
+        tracer(x, y, [0, 1], site="north")
+
+
 @pytest.mark.parametrize(
     ("ids", "labels", "message"),
     [

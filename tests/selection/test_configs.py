@@ -103,3 +103,14 @@ def test_a_wrong_sampling_says_what_is_allowed(values, message):
     with pytest.raises(ConfigError, match=message) as caught:
         SamplingConfig(**values)
     assert "Allowed keys: method" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"target_zones": "hotspot"}, "target_zones: expected a list, got 'hotspot'"),
+        ({"conditions": [{"score": 0.5}]}, "score: expected a str, got 0.5"),
+    ],
+)
+def test_mistakes_are_told_in_the_words_of_python(given, words):
+    assert words in FilterConfig.validate_dict(given).message

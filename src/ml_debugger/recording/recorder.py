@@ -113,8 +113,9 @@ class Recorder:
         known = {field.name for field in (*self.fields, *(self._label_fields or ()))}
         unknown = sorted(set(call.values) - known)
         if unknown:
+            declared = f"expected one of {sorted(known)}" if known else "no additional fields are declared"
             raise InputError(
-                f"unknown keyword argument {unknown[0]!r}: expected one of {sorted(known)}; declare it in "
+                f"unknown keyword argument {unknown[0]!r}: {declared}; declare it in "
                 "additional_fields" + ("" if self._label_fields is None else " or additional_label_fields")
             )
         extra = field_columns(self.fields, call.values, len(ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -168,12 +168,17 @@ class SamplingConfig(Config):
         return self
 
 
+# in the words of Python users, not of pydantic's types
+_EXPECTED: Final = {"tuple_type": "expected a list", "string_type": "expected a str"}
+
+
 def _explain(config: type[Config], error: ValidationError) -> str:
     """Where, what was expected, what came, and what is allowed."""
     problems = []
     for item in error.errors(include_url=False):
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
         cause = item.get("ctx", {}).get("error")
-        text = str(cause) if cause is not None else f"{item['msg']}, got {item['input']!r}"
+        expected = _EXPECTED.get(item["type"], item["msg"])
+        text = str(cause) if cause is not None else f"{expected}, got {item['input']!r}"
         problems.append(f"{place}: {text}" if place else text)
     return f"{config.__name__}: {'; '.join(problems)}. {config.guide}"

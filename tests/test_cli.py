@@ -60,6 +60,9 @@ class TestHelp:
         assert shown.exit_code == 0
         assert "--home" in shown.output
 
+    def test_the_demo_names_its_extra(self):
+        assert "ml-debugger[demo]" in run("demo", "--help").output
+
     def test_lists_the_strategies_there_are(self):
         shown = " ".join(run("query", "--help").output.split())
         assert [name for name in STRATEGIES if name not in shown] == []
@@ -87,6 +90,12 @@ class TestLooking:
         shown = run("results", "toy", "v1")
         assert (shown.exit_code, shown.stdout) == (0, "")
         assert "request an evaluation first" in shown.stderr
+        assert "`mldebugger models` for the names" in shown.stderr
+
+    def test_no_model_names_the_workspace(self, tmp_path):
+        shown = run("models", "--home", str(tmp_path / "empty"))
+        assert (shown.exit_code, shown.stdout) == (0, "")
+        assert str(tmp_path / "empty") in shown.stderr
 
     def test_show_prints_the_summary(self, service):
         assert "AUROC" in run("show", RESULT).stdout

@@ -123,9 +123,9 @@ def demo(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of active learning.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Times that active learning is repeated.")] = 3,
 ) -> None:
-    """Run the whole flow on real data, in about two minutes.
+    r"""Run the whole flow on real data, in about two minutes.
 
-    Needs the demo extra: pip install 'ml-debugger[demo]'
+    Needs the demo extra: pip install 'ml-debugger\[demo]'
     """
     from ml_debugger.demo import DemoOptions, run_demo
 
@@ -137,9 +137,10 @@ def models(home: Home = None) -> None:
     """List models with their versions, and the newest result of each."""
     from ml_debugger.presentation.tables import text_table
 
-    rows = _list_runs(_connect(home))
+    connection = _connect(home)
+    rows = _list_runs(connection)
     if not rows:
-        typer.echo("No model was traced in this workspace yet.", err=True)
+        typer.echo(f"No model was traced in the workspace {connection.location} yet.", err=True)
         return
     typer.echo(text_table(("model", "task", "version", "results", "newest result"), rows, right=(3,)))
 
@@ -154,9 +155,14 @@ def results(
     from ml_debugger.presentation.tables import moment, percent, text_table
     from ml_debugger.service.contract import RunKey
 
-    table = _connect(home).service.list_results(RunKey(model_name, version_name), None, None, "all")
+    connection = _connect(home)
+    table = connection.service.list_results(RunKey(model_name, version_name), None, None, "all")
     if not table.num_rows:
-        typer.echo(f"No result of {model_name} {version_name} yet: request an evaluation first.", err=True)
+        typer.echo(
+            f"No result of model {model_name!r}, version {version_name!r} in {connection.location}: request an "
+            "evaluation first, or see `mldebugger models` for the names.",
+            err=True,
+        )
         return
     rows = [
         (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,13 @@ def test_an_empty_pool_gives_no_ids_and_says_so(name):
     answer = run_query(request(5, name), TASK, MemorySource(random_pool(0)))
     assert answer.input_ids == answer.id_kinds == answer.rank_values == ()
     assert "0 of 5 inputs" in answer.shortfall
+    assert "run the data filter over them first" in answer.shortfall
+
+
+def test_what_others_recorded_is_mentioned_where_it_does_not_count():
+    narrowed = replace(request(5, "random"), pass_id="one object")
+    answer = run_query(narrowed, TASK, MemorySource(random_pool(2)))
+    assert "scope='run' takes in the rest" in answer.shortfall
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))

@@ -141,6 +141,10 @@ def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks) -> str | None:
     bounds = "" if plan.sampling is None else " within the bounds of the sampling"
     excluded = f"; {len(request.exclude)} ids were excluded" if request.exclude else ""
     reason = f"; {picks.reason}" if picks.reason else ""
+    if not picks.rows.num_rows and plan.strategy is not None and not (excluded or reason or bounds):
+        reason = "; run the data filter over them first"
+    if request.pass_id is not None:
+        reason += "; only what this object recorded counts, scope='run' takes in the rest"
     return (
         f"{picks.rows.num_rows} of {plan.n} inputs: no more are {what}{bounds} in dataset_type "
         f"{request.dataset_type!r} of {run.model_name!r}, version {run.version_name!r}, "

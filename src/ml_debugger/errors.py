@@ -43,7 +43,6 @@ __all__ = [
     "ShortResultWarning",
     "StoreError",
     "WeightsWarning",
-    "warn",
 ]
 
 _PACKAGE = __name__.partition(".")[0]

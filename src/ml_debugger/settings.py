@@ -66,8 +66,12 @@ SETTINGS: Final = {
             str,
             "SQLAlchemy URL of the metadata database. Empty: SQLite inside the workspace folder.",
         ),
-        Setting("MLD_BUFFER_ROWS", 8192, _positive(int), "Rows that a tracer or filter collects before writing them."),
-        Setting("MLD_BUFFER_MB", 64, _positive(int), "Megabytes that a tracer or filter collects before writing them."),
+        Setting(
+            "MLD_BUFFER_ROWS", 8192, _positive(int), "Rows that a tracer or filter collects before it writes them."
+        ),
+        Setting(
+            "MLD_BUFFER_MB", 64, _positive(int), "Megabytes that a tracer or filter collects before it writes them."
+        ),
         Setting("MLD_SYNC_SECONDS", 5.0, _positive(float), "With auto_sync, write at least this often."),
         Setting(
             "MLD_PROGRESS",

@@ -32,6 +32,19 @@ def test_a_filter_query_is_what_the_slow_reference_says(rows, config, n, exclude
     assert ids(config, table, n, exclude=tuple(exclude)) == expected
 
 
+@pytest.mark.parametrize("strategy", ["high_error_proba", "random", {"target_zones": ["hotspot"]}], ids=str)
+def test_an_empty_pool_is_told_for_filters_too_with_what_to_do(strategy):
+    answer = run_query(request(5, strategy, dataset_type="pol"), TASK, MemorySource(scored_table([])))
+    assert answer.input_ids == ()
+    assert "nothing was recorded in dataset_type 'pol'" in answer.shortfall
+    assert "run the data filter over it first" in answer.shortfall
+
+
+def test_a_filter_that_matches_nothing_of_a_pool_is_no_shortfall():
+    answer = run_query(request(5, {"conditions": [{"score": ">2"}]}), TASK, MemorySource(random_pool(20)))
+    assert (answer.input_ids, answer.shortfall) == ((), None)
+
+
 @pytest.mark.parametrize("n", [2**32, 10**30])
 @pytest.mark.parametrize(
     "strategy", ["high_error_proba", "low_error_proba", "random", "zone_balanced", {"conditions": [{"score": ">=0"}]}]
@@ -254,7 +267,9 @@ def test_class_balanced_looks_past_stale_recordings():
 
 def test_class_balanced_from_nothing():
     answer = run_query(
-        request(4, "high_error_proba", sampling={"method": "class_balanced"}), TASK, MemorySource(random_pool(0))
+        request(4, "high_error_proba", sampling={"method": "class_balanced", "min_value": 2}),
+        TASK,
+        MemorySource(random_pool(9)),
     )
     assert answer.input_ids == ()
     assert "within the bounds of the sampling" in answer.shortfall

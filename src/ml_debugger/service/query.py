@@ -59,7 +59,9 @@ def run_query(request: QueryRequest, task: Task, source: CandidateSource) -> Que
     pool = CandidatePool(_within(frame, plan.sampling), source, request.exclude, plan.seed)
     picks = _pick(pool, plan)
     shortfall = _shortfall(request, plan, picks)
-    if shortfall and plan.strategy is None and plan.sampling is None:
+    if shortfall and scores.select("recording_id").head(1).collect().is_empty():
+        shortfall = _nothing_scored(request)
+    elif shortfall and plan.strategy is None and plan.sampling is None:
         # A filter asks for "up to" n_data.
         logger.info(shortfall)
         shortfall = None
@@ -130,6 +132,18 @@ def _pick(pool: CandidatePool, plan: _Plan) -> Picks:
     if plan.strategy is not None:
         return plan.strategy.pick(pool, plan.n)
     return Picks(pool.best(plan.n))
+
+
+def _nothing_scored(request: QueryRequest) -> str:
+    """That the pool itself is empty, which a filter does not mean by "up to" n_data; a name may be misspelt."""
+    run = request.run
+    narrowed = " with these weights" if request.weights_hash else ""
+    narrowed += " by this object" if request.pass_id else ""
+    return (
+        f"0 of {request.n_data} inputs: nothing was recorded{narrowed} in dataset_type {request.dataset_type!r} of "
+        f"{run.model_name!r}, version {run.version_name!r}, epoch {request.n_epoch}; run the data filter over it "
+        "first, or name another dataset_type"
+    )
 
 
 def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks) -> str | None:

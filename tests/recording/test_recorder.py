@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ml_debugger.connect import connect
 from ml_debugger.errors import InputError
 from ml_debugger.recording import recorder as recorder_module
 from ml_debugger.recording.recorder import check_epoch, check_name
-from ml_debugger.service.contract import RunKey, ScanRequest
+from ml_debugger.service.contract import AppendRequest, RunKey, ScanRequest
 from ml_debugger.training import ClassificationTracer
 
 ONES = np.ones((2, 3), np.float32)
@@ -88,6 +89,26 @@ def test_a_dataset_type_that_cannot_be_stored_costs_no_other_rows() -> None:
     tracer.wait_for_save()
     found = connect().service.scan(ScanRequest(RunKey("plain", "v1"), "inputs"))
     assert sorted(name for batch in found for name in batch["input_id"].to_pylist()) == ["a", "b"]
+
+
+def test_of_many_first_calls_at_once_one_registers_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``force_table_recreate`` a second registration would remove the rows of the first call."""
+    tracer = ClassificationTracer(lambda x: x, "plain", "v1", force_table_recreate=True)
+    append, registrations = tracer._recorder._append, []
+
+    def slow(request: AppendRequest) -> None:
+        registrations.append(request)
+        time.sleep(0.05)
+        append(request)
+
+    monkeypatch.setattr(tracer._recorder, "_append", slow)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(tracer, ONES, [0, 1], [f"{n}a", f"{n}b"]) for n in range(4)]:
+            done.result()
+    tracer.wait_for_save()
+    assert [request.recreate for request in registrations] == [True]
+    found = connect().service.scan(ScanRequest(RunKey("plain", "v1"), "inputs"))
+    assert sum(batch.num_rows for batch in found) == 8
 
 
 @pytest.mark.parametrize("value", [None, 0, 7, np.int64(7), np.array(7), 2**63 - 1])

@@ -250,6 +250,20 @@ def test_the_end_tries_every_writer_and_tells_what_is_lost(sink: Sink) -> None:
     assert sink.ids == ["b"]
 
 
+def test_the_end_tries_every_writer_even_after_a_bug_in_one(sink: Sink) -> None:
+    broken = [Sink(), Sink(), Sink()]
+    for one, failure in zip(
+        broken, (ZeroDivisionError("a bug"), StoreError("disk full"), KeyError("a bug")), strict=True
+    ):
+        one.failure = failure
+        put(make_writer(one), "a")
+    put(make_writer(sink), "b")
+    with pytest.raises(StoreError, match="disk full"):
+        flush_all()
+    assert sink.ids == ["b"]
+    assert all(one.calls for one in broken)
+
+
 def test_many_threads_lose_nothing(sink: Sink) -> None:
     writer = make_writer(sink, buffer_rows=7)
 

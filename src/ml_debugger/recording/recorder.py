@@ -85,6 +85,7 @@ class Recorder:
         self.fields = fields
         self._label_fields = label_fields
         self._registered = False
+        self._registering = threading.Lock()  # of several first calls one registers, and recreates, the table
         self._recreate = False
         self._recording_ids = _RecordingIds()
 
@@ -142,8 +143,9 @@ class Recorder:
         if not recorded.inputs.num_rows:
             return  # an empty batch shows no widths to bind the name to
         schema = self._make_schema(self.adapter.architecture_hash or "", recorded.output)
-        if not self._registered:
-            self._register(schema)
+        with self._registering:
+            if not self._registered:
+                self._register(schema)
         self.writer.put(schema, {columns.INPUTS: recorded.inputs, columns.RECORDS: recorded.records, **tables})
 
     def flush(self) -> None:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from itertools import groupby
 
 import pyarrow as pa
@@ -292,12 +293,21 @@ def flush_all() -> None:
     """
     with _unsaved_lock:
         writers = list(_unsaved)
-    failures = []
-    for writer in writers:
-        try:
-            writer.flush()
-        except MLDebuggerError as error:
-            failures.append(f"{writer.unsaved_rows} rows are not stored: {error}")
+    failures: list[str] = []
+    with ExitStack() as steps:  # every step is taken, last in first out, whatever the others raise
+        steps.callback(_tell, failures)
+        for writer in writers:
+            steps.callback(_flush_one, writer, failures)
+
+
+def _flush_one(writer: Writer, failures: list[str]) -> None:
+    try:
+        writer.flush()
+    except MLDebuggerError as error:
+        failures.append(f"{writer.unsaved_rows} rows are not stored: {error}")
+
+
+def _tell(failures: list[str]) -> None:
     if failures:
         raise StoreError("; ".join(failures))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ml_debugger import columns
-from ml_debugger.errors import EvaluationError, EvaluationWarning, InputError, NotFoundError
+from ml_debugger.errors import ConfigError, EvaluationError, EvaluationWarning, InputError, NotFoundError
 from ml_debugger.service.contract import EvaluationRequest, QueryRequest, ResultPayload, RunKey
 from ml_debugger.service.local import LocalService
 from ml_debugger.service.rows import Narrowing, RunRows
@@ -146,6 +146,29 @@ def test_an_epoch_that_means_nothing_is_refused_by_every_call(traced: LocalServi
 def test_an_epoch_may_be_an_integer_of_numpy(traced: LocalService) -> None:
     assert evaluate(traced, n_epoch=np.int64(0)).info["n_epoch"] == 0
     assert traced.list_results(RUN, None, None, np.int32(0)).num_rows == 1
+
+
+def test_labels_that_a_newer_recording_hides_are_told(traced: LocalService) -> None:
+    trace(traced, "val", n=20, seed=1, labels=False)  # as a data filter over the held-out inputs would
+    with pytest.warns(EvaluationWarning, match=r"recorded again without labels.*\(20 of 'val'\)"):
+        result = evaluate(traced)
+    assert result.samples.num_rows == 40
+    assert any("20 of 'val'" in note for note in result.info["notes"])
+    trace(traced, "val", n=20, seed=1)
+    result = evaluate(traced)
+    assert result.samples.num_rows == 60
+    assert not any("again without labels" in note for note in result.info["notes"])
+
+
+def test_options_may_hold_values_of_numpy(traced: LocalService) -> None:
+    options = {"bootstrap": np.int64(20), "fit_on": np.array(["val"])}
+    assert evaluate(traced, options=options).info["options"] == {"bootstrap": 20, "fit_on": ["val"]}
+
+
+@pytest.mark.parametrize("options", [{"bootstrap": object()}, {("a",): 1}, 5], ids=["object", "key", "number"])
+def test_options_that_cannot_be_stored_are_refused_before_any_work(traced: LocalService, options: object) -> None:
+    with pytest.raises(ConfigError, match="options: expected a dict"):
+        evaluate(traced, options=options)
 
 
 @pytest.mark.parametrize("name", ["", "  ", 5, "two\nlines", "\udcff"], ids=repr)

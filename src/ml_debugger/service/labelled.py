@@ -11,11 +11,11 @@ import polars as pl
 
 from ml_debugger import columns
 from ml_debugger.errors import EvaluationError, EvaluationWarning, InputError, warn
-from ml_debugger.service.rows import Narrowing, RunRows
+from ml_debugger.service.rows import KEYS, Narrowing, RecordingIds, RunRows
 from ml_debugger.store.failures import store_errors
 from ml_debugger.types import Epoch
 
-__all__ = ["Selection", "check_selector", "latest_epoch", "select_labelled"]
+__all__ = ["Selection", "check_selector", "latest_epoch", "select_labelled", "tell_hidden_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,31 @@ def select_labelled(rows: RunRows, n_epoch: Epoch) -> Selection:
     )
     warn(note, EvaluationWarning)
     return Selection(narrowing, weights, (note,))
+
+
+def tell_hidden_labels(rows: RunRows, narrowing: Narrowing, winners: RecordingIds) -> tuple[str, ...]:
+    """Notes on inputs whose labels do not count, because a newer recording of them has none.
+
+    Warns:
+        EvaluationWarning: If there are any.
+    """
+    truths = rows.frame(columns.TRUTHS, narrowing).select(*KEYS, "recording_id")
+    newest = pl.LazyFrame({"recording_id": winners})
+    older = truths.join(newest, on="recording_id", how="anti").unique(KEYS)
+    labelled = truths.join(newest, on="recording_id", how="semi")
+    recorded = rows.frame(columns.INPUTS, narrowing).select("recording_id")  # a half-written append has no inputs
+    hidden = older.join(labelled, on=KEYS, how="anti", nulls_equal=True).join(recorded, on="recording_id", how="semi")
+    with store_errors("read truths", rows.workspace.location):
+        counts = hidden.group_by("dataset_type").len().sort("dataset_type").collect(engine="streaming").rows()
+    if not counts:
+        return ()
+    where = ", ".join(f"{count} of {dataset_type!r}" for dataset_type, count in counts)
+    note = (
+        f"labelled inputs of {_run(rows)} were recorded again without labels and do not count ({where}): the newest "
+        "recording of an input wins; trace them with labels again, and give passes without labels another dataset_type"
+    )
+    warn(note, EvaluationWarning)
+    return (note,)
 
 
 def _union(groups: pl.DataFrame) -> Selection:

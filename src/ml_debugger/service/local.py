@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ml_debugger import columns
-from ml_debugger.errors import ArchitectureMismatchError, InputError, NotFoundError
+from ml_debugger.errors import ArchitectureMismatchError, ConfigError, InputError, NotFoundError
 from ml_debugger.service import results
 from ml_debugger.service.contract import (
     AppendRequest,
@@ -24,7 +25,7 @@ from ml_debugger.service.contract import (
     RunKey,
     ScanRequest,
 )
-from ml_debugger.service.labelled import check_selector, latest_epoch, select_labelled
+from ml_debugger.service.labelled import check_selector, latest_epoch, select_labelled, tell_hidden_labels
 from ml_debugger.service.registry import bind, conform, merge, require_model
 from ml_debugger.service.rows import Narrowing, RunRows
 from ml_debugger.store import Workspace, open_store
@@ -138,9 +139,11 @@ class LocalService:
         rows = self._rows(request.run)
         task = TASKS[rows.model.task]
         n_epoch = check_selector(request.n_epoch)
+        request = replace(request, options=_plain_options(request.options))
         method = _check_method(request.method_name, task.method)
         chosen = select_labelled(rows, n_epoch)
         winners = rows.winners(chosen.narrowing)  # once: every pass over the rows reads the same recordings
+        notes = (*chosen.notes, *tell_hidden_labels(rows, chosen.narrowing, winners))
 
         def read(kind: str, names: tuple[str, ...], dataset_types: tuple[str, ...] | None) -> Iterator[pa.RecordBatch]:
             frame = rows.frame(kind, replace(chosen.narrowing, dataset_types=dataset_types))
@@ -159,7 +162,7 @@ class LocalService:
                 "n_epoch": chosen.narrowing.n_epoch,
                 "weights_hash": chosen.weights_hash,
                 "options": dict(request.options or {}),
-                "notes": [*chosen.notes, *found.info["notes"]],
+                "notes": [*notes, *found.info["notes"]],
                 "n_samples": found.samples.num_rows,
                 "error_rate": found.metrics["error_rate"],
                 "created_at": created_at.isoformat(),
@@ -305,6 +308,21 @@ def _check_method(wanted: str, method: str) -> str:
     if wanted not in ("default", method):
         raise InputError(f"method_name: expected 'default' or {method!r}, got {wanted!r}")
     return method
+
+
+def _plain_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options as JSON has them, so that they can be stored with the result: NumPy's values as Python's own."""
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise TypeError(f"{value!r} of type {type(value).__name__}")
+
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(dict(options or {}), default=plain))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"options: expected a dict of names, numbers and lists of them, got {error}") from None
+    return found
 
 
 def _result_name(wanted: Any, default: str) -> str:

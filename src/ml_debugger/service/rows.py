@@ -19,7 +19,7 @@ from ml_debugger.store.tables import RowFilter, Snapshot, TableKey, stream
 from ml_debugger.store.workspace import Workspace
 from ml_debugger.types import Epoch
 
-__all__ = ["KEYS", "Narrowing", "RunRows", "is_in_sorted"]
+__all__ = ["KEYS", "Narrowing", "RecordingIds", "RunRows", "is_in_sorted"]
 
 RecordingIds = NDArray[np.int64]
 

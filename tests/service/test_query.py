@@ -37,7 +37,7 @@ def test_an_empty_pool_is_told_for_filters_too_with_what_to_do(strategy):
     answer = run_query(request(5, strategy, dataset_type="pol"), TASK, MemorySource(scored_table([])))
     assert answer.input_ids == ()
     assert "nothing was recorded in dataset_type 'pol'" in answer.shortfall
-    assert "run the data filter over it first" in answer.shortfall
+    assert "run the data filter over them first" in answer.shortfall
 
 
 def test_a_filter_that_matches_nothing_of_a_pool_is_no_shortfall():

@@ -138,12 +138,17 @@ def _nothing_scored(request: QueryRequest) -> str:
     """That the pool itself is empty, which a filter does not mean by "up to" n_data; a name may be misspelt."""
     run = request.run
     narrowed = " with these weights" if request.weights_hash else ""
-    narrowed += " by this object" if request.pass_id else ""
     return (
         f"0 of {request.n_data} inputs: nothing was recorded{narrowed} in dataset_type {request.dataset_type!r} of "
-        f"{run.model_name!r}, version {run.version_name!r}, epoch {request.n_epoch}; run the data filter over it "
-        "first, or name another dataset_type"
+        f"{run.model_name!r}, version {run.version_name!r}, epoch {request.n_epoch}; run the data filter over them "
+        f"first, or name another dataset_type{_other_passes(request)}"
     )
+
+
+def _other_passes(request: QueryRequest) -> str:
+    if request.pass_id is None:
+        return ""
+    return "; only what this object recorded counts, scope='run' takes in the rest"
 
 
 def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks) -> str | None:
@@ -155,10 +160,7 @@ def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks) -> str | None:
     bounds = "" if plan.sampling is None else " within the bounds of the sampling"
     excluded = f"; {len(request.exclude)} ids were excluded" if request.exclude else ""
     reason = f"; {picks.reason}" if picks.reason else ""
-    if not picks.rows.num_rows and plan.strategy is not None and not (excluded or reason or bounds):
-        reason = "; run the data filter over them first"
-    if request.pass_id is not None:
-        reason += "; only what this object recorded counts, scope='run' takes in the rest"
+    reason += _other_passes(request)
     return (
         f"{picks.rows.num_rows} of {plan.n} inputs: no more are {what}{bounds} in dataset_type "
         f"{request.dataset_type!r} of {run.model_name!r}, version {run.version_name!r}, "

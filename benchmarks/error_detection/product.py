@@ -57,11 +57,12 @@ class Estimates:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """A finished evaluation: its error model and what its Result says."""
+    """A finished evaluation: its error model and what its Result says; ``samples`` are the held-out rows."""
 
     model: ErrorModel
     metrics: Mapping[str, Any]
     info: Mapping[str, Any]
+    samples: pa.Table
 
     @property
     def fell_back(self) -> bool:
@@ -115,7 +116,7 @@ def evaluate(traced: list[Traced], options: Mapping[str, Any] | None = None) -> 
         # A fallback is told by a warning; the tables show it too.
         warnings.simplefilter("ignore", EvaluationWarning)
         found = run_evaluation(request, TASK, read, None)
-    return Evaluated(found.model, found.metrics, found.info)
+    return Evaluated(found.model, found.metrics, found.info, found.samples)
 
 
 def inputs_of(rows: Traced, start: int) -> pa.Table:

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_debugger.selection import diversity
-from ml_debugger.selection.diversity import cover, distinct_rows, gradient_spread, reduce_width, spread, unit_rows
+from ml_debugger.selection.diversity import (
+    cover,
+    distinct_rows,
+    gradient_spread,
+    reduce_width,
+    represent,
+    spread,
+    unit_rows,
+)
 
 
 def rng(seed=0):
@@ -79,6 +87,39 @@ def test_narrow_or_few_features_are_only_centred():
 
 def test_unit_rows_leave_zeros():
     assert unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [[0.6, 0.8], [0.0, 0.0]]
+
+
+def test_represent_takes_the_middle_of_each_cluster_heaviest_first():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 9.0], [9.0, 0.0], [-9.0, -9.0]])
+    x = np.concatenate([centre + rng.normal(size=(30, 2)) for centre in centres])
+    weight = np.repeat([0.2, 0.9, 0.5], 30)
+    picked = represent(x, weight, 3, np.random.default_rng(1))
+    assert (picked // 30).tolist() == [1, 2, 0]
+    for row in picked:
+        blob = x[row // 30 * 30 : row // 30 * 30 + 30]
+        from_middle = np.linalg.norm(blob - blob.mean(axis=0), axis=1)
+        assert np.linalg.norm(x[row] - blob.mean(axis=0)) == pytest.approx(from_middle.min())
+
+
+def test_represent_leans_towards_weight():
+    """Where all rows are alike but for their weight, the centre lies where the weight is."""
+    x = np.linspace(0, 1, 101)[:, None]
+    light, heavy = (represent(x, weight, 1, np.random.default_rng(0))[0] for weight in (1 - x[:, 0], x[:, 0]))
+    assert (light, heavy) == (33, 67)
+
+
+@given(n=st.integers(0, 20), seed=st.integers(0, 5), weightless=st.booleans())
+def test_represent_never_picks_a_row_twice(n, seed, weightless):
+    x = np.random.default_rng(seed).integers(0, 2, (12, 2)).astype(np.float32)
+    weight = np.zeros(12) if weightless else np.random.default_rng(seed).random(12)
+    picked = represent(x, weight, n, np.random.default_rng(seed))
+    assert len(picked) == len(set(picked.tolist())) == min(n, 12)
+
+
+def test_represent_fills_up_with_the_heaviest_where_clusters_are_empty():
+    x = np.zeros((5, 2))
+    assert represent(x, np.array([0.1, 0.5, 0.2, 0.9, 0.3]), 3, np.random.default_rng(0)).tolist()[1:] == [3, 1]
 
 
 def test_cover_takes_typical_points_of_uncovered_blobs():

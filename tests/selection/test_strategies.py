@@ -48,7 +48,8 @@ def test_diverse_error_takes_one_of_each_kind_of_error():
     assert sorted(int(one[1:]) // 10 for one in found.input_ids) == [0, 1, 2]
 
 
-def test_exact_duplicates_are_picked_once_and_the_shortlist_deepens():
+def test_exact_duplicates_are_picked_once_and_more_are_drawn(monkeypatch):
+    monkeypatch.setattr(strategies, "DIVERSE_ROWS", 16)
     features = np.concatenate([np.zeros((400, 2)), np.arange(1, 11)[:, None] * np.ones((1, 2))])
     probabilities = np.linspace(1, 0.1, 410)
     source = MemorySource(pool_of(probabilities), features)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["cover", "distinct_rows", "gradient_spread", "reduce_width", "spread"]
+__all__ = ["cover", "distinct_rows", "gradient_spread", "reduce_width", "represent", "spread"]
 
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
@@ -18,6 +18,8 @@ _OVERSAMPLING = 8
 _BLOCK_ROWS = 1024
 # Neighbours that make a point typical, as in TypiClust.
 _TYPICAL = 20
+# Rounds of k-means: on real pools the picks hardly change after these.
+_ROUNDS = 8
 # Points that one ball may hold at most: keeps the neighbour lists small.
 _LARGEST_BALL = 400
 
@@ -74,20 +76,27 @@ def gradient_spread(residual: FloatArray, features: FloatArray, n: int, rng: np.
 
 
 def _seed_means(
-    squares: FloatArray, inner: Callable[[int], FloatArray], n: int, rng: np.random.Generator
+    squares: FloatArray,
+    inner: Callable[[int], FloatArray],
+    n: int,
+    rng: np.random.Generator,
+    weight: FloatArray | None = None,
 ) -> IndexArray:
-    """k-means++ seeding given squared lengths ``(N,)`` and a row of inner products at a time."""
+    """k-means++ seeding given squared lengths ``(N,)`` and a row of inner products at a time.
+
+    The first is the longest row; with weights ``(N,)`` it is the heaviest, and the others are drawn by weight too.
+    """
     n = min(n, len(squares))
     picked = np.empty(n, np.int64)
     free = np.ones(len(squares), np.bool_)
     nearest = np.full(len(squares), np.inf)
-    chosen = int(squares.argmax()) if n else 0
+    chosen = int((squares if weight is None else weight).argmax()) if n else 0
     for position in range(n):
         picked[position] = chosen
         free[chosen] = False
         distance = squares + squares[chosen] - 2 * inner(chosen)
         nearest = np.where(free, np.minimum(nearest, np.maximum(distance, 0)), 0)
-        chosen = _draw(nearest, free, rng)
+        chosen = _draw(nearest if weight is None else nearest * weight, free, rng)
     return picked
 
 
@@ -99,6 +108,41 @@ def _draw(weights: FloatArray, free: NDArray[np.bool_], rng: np.random.Generator
         return int(free.argmax())
     point = min(rng.random() * total, np.nextafter(total, 0))
     return int(np.searchsorted(running, point, side="right"))
+
+
+def represent(x: FloatArray, weight: FloatArray, n: int, rng: np.random.Generator) -> IndexArray:
+    """``(min(n, N),)`` positions, one per cluster of ``(N, K)`` rows of some weight: the row nearest its centre.
+
+    Weighted k-means with n clusters, seeded by k-means++: Zhdanov, "Diverse mini-batch active learning", 2019. Heavy
+    clusters come first; where clusters are empty, the heaviest rows that are left fill up.
+    """
+    n = min(n, len(x))
+    if n == 0:
+        return np.empty(0, np.int64)
+    centres = x[_seed_means(np.einsum("ij,ij->i", x, x), lambda row: x @ x[row], n, rng, weight)]
+    for _ in range(_ROUNDS):
+        owner, _ = _nearest_centre(x, centres)
+        members = sparse.csr_array((weight, (owner, np.arange(len(x)))), shape=(n, len(x)))
+        mass = np.asarray(members.sum(axis=1)).ravel()
+        held = mass > 0
+        centres[held] = (members @ x)[held] / mass[held, None]
+    owner, squares = _nearest_centre(x, centres)
+    mass = np.bincount(owner, weight, minlength=n)
+    order = np.lexsort((squares, owner, -mass[owner]))
+    picked = order[np.r_[True, np.diff(owner[order]) != 0]]
+    heaviest = np.argsort(-weight, kind="stable")
+    rest = heaviest[~np.isin(heaviest, picked)]
+    return np.concatenate([picked, rest[: n - len(picked)]])
+
+
+def _nearest_centre(x: FloatArray, centres: FloatArray) -> tuple[IndexArray, FloatArray]:
+    """``(N,)`` which of the centres is nearest, and its squared distance."""
+    owner, squares = np.empty(len(x), np.int64), np.empty(len(x))
+    for start in range(0, len(x), _BLOCK_ROWS):
+        block = _squared_distances(x[start : start + _BLOCK_ROWS], centres)
+        owner[start : start + len(block)] = block.argmin(axis=1)
+        squares[start : start + len(block)] = block.min(axis=1)
+    return owner, squares
 
 
 def cover(x: FloatArray, labelled: FloatArray, n: int) -> IndexArray:

@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from ml_debugger.columns import HOTSPOTS, ZONES
 from ml_debugger.errors import ConfigError
-from ml_debugger.selection.diversity import cover, distinct_rows, gradient_spread, reduce_width, spread, unit_rows
+from ml_debugger.selection.diversity import cover, distinct_rows, gradient_spread, reduce_width, represent, unit_rows
 
 __all__ = ["STRATEGIES", "Picks", "Pool", "Strategy", "Vectors", "find_strategy"]
 
 FloatArray = NDArray[np.floating]
 
 # What the strategies that read features look at, at most: it bounds their memory whatever the size of the pool.
-SHORTLIST_FACTOR: Final = 8
-SHORTLIST_ROWS: Final = 40_000
+DIVERSE_ROWS: Final = 16_384
 COVERAGE_ROWS: Final = 8_192
 BADGE_ROWS: Final = 16_384
 RANDOM_SHARE: Final = 0.15
@@ -107,22 +106,22 @@ def random(pool: Pool, n: int) -> Picks:
 
 
 def diverse_error(pool: Pool, n: int) -> Picks:
-    """The likely errors, spread out: a shortlist by error probability, then k-means++ on error-weighted features.
+    """The likely errors of every kind: clusters of features weighted by error probability, one pick from each.
 
-    After BADGE (Ash et al., ICLR 2020) and PPAL (Yang et al., CVPR 2024), but neither: features are unit rows of
-    the principal components, weighted by the square root of the error probability. Shortlist: 8 n, 40,000 inputs at
-    most (n if n is more); deepened while exact duplicates leave fewer than n.
+    Diverse mini-batch active learning (Zhdanov, 2019) with the error probability as the weight: weighted k-means with n
+    clusters on unit rows of the principal components; the input nearest each centre is picked, so that neither
+    near-duplicates nor outliers fill the answer. Looks at 16,384 inputs drawn by the seed (4 n if that is more), and at
+    more while exact duplicates leave fewer than n.
     """
-    wanted = max(n, min(SHORTLIST_FACTOR * n, SHORTLIST_ROWS))
+    wanted = max(DIVERSE_ROWS, 4 * n)
     while True:
-        shortlist = pool.best(wanted)
-        usable = _usable(pool, shortlist)
-        if len(usable.features) >= n or shortlist.num_rows < wanted:
+        drawn = pool.sample(wanted)
+        usable = _usable(pool, drawn)
+        if len(usable.features) >= n or drawn.num_rows < wanted:
             break
         wanted *= 4
-    weight = np.sqrt(usable.rows["rank_value"].to_numpy())
-    x = unit_rows(reduce_width(usable.features)) * weight[:, None]
-    picked = spread(x, n, np.random.default_rng(pool.seed))
+    x = unit_rows(reduce_width(usable.features))
+    picked = represent(x, usable.rows["rank_value"].to_numpy(), n, np.random.default_rng(pool.seed))
     return Picks(usable.rows.take(pa.array(picked)), usable.notes, usable.reason)
 
 
@@ -236,7 +235,7 @@ STRATEGIES: Final = {
     for strategy in (
         Strategy("high_error_proba", "highest error probability first", high_error_proba, samples=True),
         Strategy("low_error_proba", "lowest error probability first", low_error_proba, samples=True),
-        Strategy("diverse_error", "likely errors, spread over feature space", diverse_error),
+        Strategy("diverse_error", "likely errors of every kind: one from each of n clusters", diverse_error),
         Strategy("coverage", "typical inputs far from labelled data", coverage),
         Strategy("badge", "uncertain and diverse by the gradient of the last layer", badge),
         Strategy("zone_balanced", "a quota per zone and a random share", zone_balanced),

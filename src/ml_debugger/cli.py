@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it, so that ``mldebug
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -127,6 +128,8 @@ def demo(
 
     Needs the demo extra: pip install 'ml-debugger\[demo]'
     """
+    # read when NumPy's linear algebra is loaded; on matrices this small more threads only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from ml_debugger.demo import DemoOptions, run_demo
 
     run_demo(name, DemoOptions(output, rounds, seeds), typer.echo, home)

@@ -68,10 +68,10 @@ def _cifar_cnn(shape: tuple[int, ...], n_classes: int) -> Any:
     from torch import nn
 
     return nn.Sequential(
-        nn.Conv2d(3, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(48, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-        nn.Dropout(0.2), nn.Linear(256, n_classes),
+        nn.Conv2d(3, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(12, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Dropout(0.2), nn.Linear(192, n_classes),
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ NETWORKS = {
     "head": Network(_head, 250, 5e-3, 1e-2),
     "mlp": Network(_mlp, 300, 2e-3, 1e-2),
     "digits_cnn": Network(_digits_cnn, 200, 3e-3, 1e-2),
-    "cifar_cnn": Network(_cifar_cnn, 400, 4e-3, 5e-2, flip=True),
+    "cifar_cnn": Network(_cifar_cnn, 250, 6e-3, 5e-2, flip=True),
 }
 
 

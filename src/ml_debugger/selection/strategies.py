@@ -91,7 +91,11 @@ def find_strategy(name: str) -> Strategy:
 
 
 def high_error_proba(pool: Pool, n: int) -> Picks:
-    """Highest error probability first: hard example mining (Shrivastava et al., CVPR 2016) without labels."""
+    """Highest error probability first: hard example mining (Shrivastava et al., CVPR 2016) without labels.
+
+    For finding errors. To train on, its picks repeat each other: in benchmarks/active_learning they were worth less
+    than random ones where the pool holds near-duplicates.
+    """
     return Picks(pool.best(n))
 
 
@@ -126,7 +130,7 @@ def diverse_error(pool: Pool, n: int) -> Picks:
 
 
 def coverage(pool: Pool, n: int) -> Picks:
-    """Typical inputs far from labelled data, for first rounds and small budgets.
+    """Typical inputs far from labelled data, for first rounds and small budgets: the best of all at the smallest.
 
     ProbCover (Yehuda et al., NeurIPS 2022) with the typicality of TypiClust (Hacohen et al., ICML 2022), on the
     features beside the labelled rows that the result keeps. Looks at 8,192 inputs drawn by the seed (2 n if that is
@@ -141,6 +145,7 @@ def coverage(pool: Pool, n: int) -> Picks:
 def badge(pool: Pool, n: int) -> Picks:
     """Uncertain and diverse by the gradient of the last layer, (p - onehot) x feature, k-means++ on it.
 
+    The recommended default for labelling to train: ahead of random in every setting of benchmarks/active_learning.
     BADGE (Ash et al., ICLR 2020); distances come from the factors, the outer product is never formed. Looks at
     16,384 inputs drawn by the seed (4 n if that is more). Without features the gradient of the bias is used.
     """
@@ -236,8 +241,8 @@ STRATEGIES: Final = {
         Strategy("high_error_proba", "highest error probability first", high_error_proba, samples=True),
         Strategy("low_error_proba", "lowest error probability first", low_error_proba, samples=True),
         Strategy("diverse_error", "likely errors of every kind: one from each of n clusters", diverse_error),
-        Strategy("coverage", "typical inputs far from labelled data", coverage),
-        Strategy("badge", "uncertain and diverse by the gradient of the last layer", badge),
+        Strategy("coverage", "typical inputs far from labelled data; for the first round", coverage),
+        Strategy("badge", "uncertain and diverse by the gradient of the last layer; recommended to train on", badge),
         Strategy("zone_balanced", "a quota per zone and a random share", zone_balanced),
         Strategy("random", "uniform at random", random),
     )

@@ -32,6 +32,9 @@ DRAWS: Final = 400
 # Half-width in log-odds that a drift adds: SPREAD * sqrt(distance). Fixed on half of the development pairs so that
 # the shifted pools lie inside, see docs/concepts/pool-shift.md; nothing bounds what another shift can do.
 SPREAD: Final = 1.25
+# A small pool may have drifted without a test telling: from this part of the distance expected by chance onwards the
+# interval starts to widen, and where drift is called it is as wide as for a large pool. Chosen on the same half.
+ONSET: Final = 0.6
 # Three times the share that the outlier zone has among held-out rows.
 MANY_OUTLIERS: Final = 3.0
 
@@ -93,7 +96,7 @@ def estimate_accuracy(held_out: PoolSummary, pool: PoolSummary, *, seed: int = 0
     chances = recalibrate(held_out, pool).apply(sigmoid(CENTRES))
     rate = float(chances @ pool.counts[0]) / pool.n_rows if drift.weight else pool.mean
     centre = float(log_odds_of_share(rate, pool.n_rows))
-    spread = drift.weight * SPREAD * math.sqrt(drift.distance)
+    spread = _suspicion(drift) * SPREAD * math.sqrt(drift.distance)
     half = math.hypot(NORMAL * _sampling_deviation(held_out, pool, drift.weight, seed), spread)
     low, high = (float(sigmoid(np.array(centre + sign * half))) for sign in (-1.0, 1.0))
     return AccuracyEstimate(
@@ -108,6 +111,11 @@ def estimate_accuracy(held_out: PoolSummary, pool: PoolSummary, *, seed: int = 0
         drift_expected=drift.expected,
         warning=_explain(held_out, pool, drift),
     )
+
+
+def _suspicion(drift: Drift) -> float:
+    """0 for a distance that is usual by chance, rising to 1 where it is called drift."""
+    return min(1.0, max(0.0, (drift.distance / drift.expected - ONSET) / (1.0 - ONSET)))
 
 
 def _sampling_deviation(held_out: PoolSummary, pool: PoolSummary, weight: float, seed: int) -> float:

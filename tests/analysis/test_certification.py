@@ -13,10 +13,10 @@ def test_clean_rows_are_promised_up_to_where_errors_begin() -> None:
     proba = np.arange(1000) / 1000
     wrong = proba >= 0.6
     found = certify(proba, wrong, 0.05)
-    assert 0.6 < found.threshold < 0.7
+    assert 0.55 < found.threshold < 0.68
     assert found.rows == int((proba < found.threshold).sum())
     assert found.errors == int(wrong[proba < found.threshold].sum())
-    assert found.bound == pytest.approx(binomial_upper(found.errors, found.rows))
+    assert found.bound == pytest.approx(binomial_upper(found.errors, found.rows, 0.975))
     assert found.bound <= 0.05
     assert "5.00%" in found.sentence
     assert "95%" in found.sentence
@@ -41,7 +41,7 @@ def test_too_few_rows_say_how_many_labels_it_takes() -> None:
     assert found.threshold == 0
     assert found.rows == 0
     assert found.bound == 1.0
-    needed = rows_for_promise(0.02)
+    needed = rows_for_promise(0.02, 0.975)
     assert f"at least {needed} certification rows" in found.sentence
     assert f"label about {int(np.ceil(60 * needed / 20))} rows" in found.sentence
 
@@ -49,7 +49,7 @@ def test_too_few_rows_say_how_many_labels_it_takes() -> None:
 def test_no_rows_at_all() -> None:
     found = certify(np.empty(0), np.empty(0, dtype=bool), 0.1)
     assert found.threshold == 0
-    assert f"label about {rows_for_promise(0.1)} rows" in found.sentence
+    assert f"label about {rows_for_promise(0.1, 0.975)} rows" in found.sentence
 
 
 def test_errors_among_the_safest_rows_say_that_labels_do_not_help() -> None:
@@ -62,7 +62,7 @@ def test_errors_among_the_safest_rows_say_that_labels_do_not_help() -> None:
 
 def test_a_few_errors_say_how_much_evidence_it_takes() -> None:
     proba, wrong = np.linspace(0, 1, 300), np.zeros(300, dtype=bool)
-    wrong[0] = True
+    wrong[:3] = True
     found = certify(proba, wrong, 0.05, labels=900)
     assert found.threshold == 0
     assert "it takes about" in found.sentence
@@ -73,6 +73,23 @@ def test_ties_never_promise_fewer_rows_than_needed() -> None:
     found = certify(proba, np.repeat([False, True], 200), 0.02)
     assert found.threshold == 0.2
     assert found.rows == 200
+
+
+def test_one_early_error_does_not_end_the_search() -> None:
+    proba, wrong = np.arange(1000) / 1000, np.zeros(1000, dtype=bool)
+    wrong[3] = True
+    assert certify(proba, wrong, 0.05).rows == 1000
+
+
+def test_a_higher_rate_is_promised_where_the_lower_cannot_be() -> None:
+    proba, wrong = np.arange(2000) / 2000, np.arange(2000) % 25 == 0
+    found = certify(proba, wrong, 0.02, relaxed=0.07)
+    assert (found.risk, found.confidence) == (0.07, 0.95)
+    assert found.rows == 2000
+    assert found.bound == pytest.approx(binomial_upper(80, 2000, 0.9875))
+    assert certify(proba, wrong, 0.065, relaxed=0.07).risk == 0.065
+    nothing = certify(proba, wrong, 0.01, relaxed=0.02)
+    assert (nothing.threshold, nothing.risk) == (0.0, 0.02)
 
 
 @pytest.mark.parametrize("slope", [0.3, 0.5])

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 from ml_debugger.errors import StoreError
 from ml_debugger.estimation import ErrorModel, FitSettings, fit
 from ml_debugger.estimation.outliers import fit_outlier_axis
-from tests.estimation.learners.test_anchored_ridge import example
+from tests.estimation.learners.test_signed_ridge import example
 
 
 def fitted(
-    learners: tuple[str, ...] = ("anchored_ridge",), n_rows: int = 900
+    learners: tuple[str, ...] = ("signed_ridge",), n_rows: int = 900
 ) -> tuple[ErrorModel, tuple[np.ndarray, ...]]:
     design, wrong = example(n_rows)
     found = fit(
         design.descriptors, {"error_proba": wrong, "det_error_proba": 1 - wrong}, np.arange(n_rows), design.baseline,
-        design.categories, FitSettings(learners=learners),
+        FitSettings(learners=learners),
     )  # fmt: skip
-    outlier = {f"outlier/{name}": array for name, array in fit_outlier_axis(design.descriptors, (0, 1)).items()}
-    model = ErrorModel({**found.arrays, **outlier}, {"targets": found.targets, "n_categories": 6})
-    return model, (design.descriptors, design.baseline, design.categories)
+    outlier = {f"outlier/{name}": array for name, array in fit_outlier_axis(design.descriptors[:, :2]).items()}
+    model = ErrorModel({**found.arrays, **outlier}, {"targets": found.targets})
+    return model, (design.descriptors, design.baseline, design.descriptors[:, :2])
 
 
 MODEL, TABLE = fitted()
@@ -40,7 +40,7 @@ def test_a_row_has_the_same_bits_in_every_batch(chosen: list[int]) -> None:
         np.testing.assert_array_equal(some.error_proba[name], whole.error_proba[name][chosen])
 
 
-@pytest.mark.parametrize("learners", [("anchored_ridge",), (), ("anchored_ridge", "anchored_ridge")])
+@pytest.mark.parametrize("learners", [("signed_ridge",), (), ("signed_ridge", "signed_ridge")])
 def test_saved_and_loaded_it_predicts_the_same_bits(learners: tuple[str, ...]) -> None:
     model, table = fitted(learners)
     again = ErrorModel.from_bytes(model.to_bytes())

@@ -8,14 +8,14 @@ import pytest
 from ml_debugger.estimation import FitSettings, fit
 from ml_debugger.estimation.metrics import auroc
 from ml_debugger.estimation.numbers import sigmoid
-from tests.estimation.learners.test_anchored_ridge import example
+from tests.estimation.learners.test_signed_ridge import example
 
 
 def test_the_gate_adopts_what_is_better_and_says_why() -> None:
     design, wrong = example()
-    found = fit(design.descriptors, {"error_proba": wrong}, np.arange(len(wrong)), design.baseline, design.categories)
+    found = fit(design.descriptors, {"error_proba": wrong}, np.arange(len(wrong)), design.baseline)
     record = found.targets["error_proba"]
-    assert record["learners"] == ["anchored_ridge"]
+    assert record["learners"] == ["signed_ridge"]
     assert record["nll"] < record["baseline_nll"]
     assert "better by more than one standard error" in record["reason"]
     assert auroc(found.out_of_fold["error_proba"], wrong) > auroc(found.baseline["error_proba"], wrong) + 0.1
@@ -26,12 +26,12 @@ def test_the_gate_adopts_what_is_better_and_says_why() -> None:
 def test_shuffled_errors_fall_back_to_the_baseline(seed: int) -> None:
     design, wrong = example(600, seed)
     shuffled = np.random.default_rng(seed).permutation(wrong)
-    found = fit(design.descriptors, {"error_proba": shuffled}, np.arange(600), design.baseline, design.categories)
+    found = fit(design.descriptors, {"error_proba": shuffled}, np.arange(600), design.baseline)
     record = found.targets["error_proba"]
     assert record["learners"] == []
     assert "not better" in record["reason"]
     assert abs(auroc(found.out_of_fold["error_proba"], shuffled) - 0.5) < 0.08
-    assert not any(path.startswith("error_proba/anchored_ridge") for path in found.arrays)
+    assert not any(path.startswith("error_proba/signed_ridge") for path in found.arrays)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_shuffled_errors_fall_back_to_the_baseline(seed: int) -> None:
 )
 def test_reasons_not_to_learn(settings: FitSettings, n_rows: int, reason: str) -> None:
     design, wrong = example(n_rows)
-    found = fit(design.descriptors, {"t": wrong}, np.arange(n_rows), design.baseline, None, settings)
+    found = fit(design.descriptors, {"t": wrong}, np.arange(n_rows), design.baseline, settings)
     assert found.targets["t"]["learners"] == []
     assert reason in found.targets["t"]["reason"]
     np.testing.assert_array_equal(found.out_of_fold["t"], found.baseline["t"])
@@ -74,7 +74,7 @@ def test_boxes_with_three_targets_and_groups() -> None:
     found = fit(table, targets, images, score)
     assert set(found.targets) == set(targets) == set(found.out_of_fold)
     for name, target in targets.items():
-        assert found.targets[name]["learners"] == ["anchored_ridge"]
+        assert found.targets[name]["learners"] == ["signed_ridge"]
         assert auroc(found.out_of_fold[name], target) > auroc(score, target) + 0.05
         assert abs(found.out_of_fold[name].mean() - target.mean()) < 0.02
 
@@ -88,7 +88,7 @@ def test_copies_in_one_group_do_not_leak() -> None:
         (random.random(80) < 0.4)[rows],
         random.normal(size=80)[rows],
     )
-    found = fit(table, {"t": wrong}, rows, score, rows)
+    found = fit(table, {"t": wrong}, rows, score)
     assert found.targets["t"]["learners"] == []
 
 

@@ -80,14 +80,14 @@ def test_coverage_stays_away_from_what_is_labelled():
     centres = rng.normal(size=(6, 16)) * 10
     features = centres[np.repeat(np.arange(6), 30)] + rng.normal(size=(180, 16)) * 0.1
     labelled = centres[np.repeat(np.arange(4), 10)] + rng.normal(size=(40, 16)) * 0.1
-    bank = build_bank(labelled, np.repeat(np.arange(4), 10), np.zeros(40, bool), 4)
+    bank = build_bank(labelled, np.repeat(np.arange(4), 10))
     found = answer("coverage", MemorySource(pool_of([0.5] * 180), features, bank=bank), 2)
     assert sorted(int(one[1:]) // 30 for one in found.input_ids) == [4, 5]
 
 
 def test_coverage_without_fitting_labelled_rows_covers_the_pool():
     features = np.repeat(np.eye(3, 4), 20, axis=0) + np.random.default_rng(0).normal(size=(60, 4)) * 0.01
-    narrow = build_bank(np.random.default_rng(0).normal(size=(20, 2)), np.zeros(20, np.int64), np.zeros(20, bool), 1)
+    narrow = build_bank(np.random.default_rng(0).normal(size=(20, 2)), np.zeros(20, np.int64))
     for bank in (None, narrow):
         found = answer("coverage", MemorySource(pool_of([0.5] * 60), features, bank=bank), 3)
         assert sorted(int(one[1:]) // 20 for one in found.input_ids) == [0, 1, 2]

@@ -26,6 +26,8 @@ ORDER: Final = (
 )
 """The zones in the order in which their rules are tried; the first match wins."""
 
+_NAMES = np.array(ORDER, dtype=object)
+
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
@@ -108,8 +110,10 @@ def assign_zones(
         is_risky,
         error_proba < limits.t_lo,
     )
-    names = np.array(ORDER, dtype=object)
-    return np.asarray(names[np.select(rules, np.arange(len(rules)), default=len(rules))])
+    position = np.full(len(error_proba), len(rules))
+    for place in reversed(range(len(rules))):
+        position[rules[place]] = place
+    return np.asarray(_NAMES[position])
 
 
 def zone_rules(limits: ZoneLimits) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ml_debugger.estimation.bank import Bank, build_bank
-from ml_debugger.estimation.descriptors import CLASS_DESCRIPTORS, Described, describe, error_log_odds
+from ml_debugger.estimation.descriptors import CLASS_DESCRIPTORS, Described, describe, error_log_odds, vote
 from ml_debugger.estimation.error_model import ErrorModel, Predictions
 from ml_debugger.estimation.fit import FitSettings, Fitted, fit
 from ml_debugger.estimation.folds import grouped_folds
-from ml_debugger.estimation.learners import LEARNERS
+from ml_debugger.estimation.learners import LEARNERS, Layout
 from ml_debugger.estimation.metrics import METRICS, measure
+from ml_debugger.estimation.reference import Examples, Reference, fit_reference
 
 __all__ = [
     "CLASS_DESCRIPTORS",
@@ -17,13 +18,18 @@ __all__ = [
     "Bank",
     "Described",
     "ErrorModel",
+    "Examples",
     "FitSettings",
     "Fitted",
+    "Layout",
     "Predictions",
+    "Reference",
     "build_bank",
     "describe",
     "error_log_odds",
     "fit",
+    "fit_reference",
     "grouped_folds",
     "measure",
+    "vote",
 ]

@@ -1,71 +1,119 @@
-"""Reference statistics of the labelled rows that a model was trained on: where its features live, class by class."""
+"""Where the features of labelled rows live: the space in which distances are taken, and a sample of rows by class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.estimation.exact import BITS, grid_step, to_grid, to_unit_grid
+from ml_debugger.estimation.exact import UNIT_STEP, grid_step, to_grid, to_length, to_unit_grid
 
-__all__ = ["MAX_COMPONENTS", "MAX_ROWS", "Bank", "build_bank"]
+__all__ = ["MAX_COMPONENTS", "MAX_ROWS", "POINT_STEP", "Bank", "build_bank", "with_rows"]
 
 MAX_COMPONENTS = 48
 MAX_ROWS = 2048
 EXACT_WIDTH = 2048  # wider features get a randomised PCA: the exact one needs a D x D matrix
-SHRINKAGE = 1e-2
+SHRINKAGE = 0.05
 CHUNK = 8192
 RANGE = 64.0  # standard deviations; features beyond are cut
 POINT_STEP = 2.0**-10  # grid of the whitened space, whose unit is the spread within a class
-HEAD_ROOM = 13  # 2**13 terms fit beside two factors of BITS bits
+# A row of standardised features and an axis are rounded to integers. Their lengths stay below these, so that by
+# Cauchy-Schwarz no partial sum of their product exceeds the 2**24 up to which float32 holds every integer.
+ROW_LENGTH = 2.0**13
+AXIS_LENGTH = 2.0**11
+LONGEST = 8.0  # times the length that a row has on average; longer rows are shortened
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bank:
-    """Standardisation, PCA, within-class whitening, class means, and a sample of rows by class.
+    """Standardisation, PCA, within-class whitening, and a sample of rows by class.
 
     Factors of products are integers on a grid, see :mod:`~ml_debugger.estimation.exact`.
 
     Attributes:
         mean: ``(D,)`` float32 feature means.
         scale: ``(D,)`` float32, 1 / standard deviation; 0 for constant features, which are thus left out.
-        projection: ``(D, P)`` float64 integers, from standardised features to the whitened space; P <= 48.
-        steps: ``(4,)`` grid steps of standardised features, projection, ``unwhiten`` and ``overall``.
-        unwhiten: ``(P, P)`` float64 integers, back from the whitened to the PCA space.
-        overall: ``(P, P)`` float64 integers, from the whitened space to the one where all rows together have unit
-            covariance.
-        means: ``(C, P)`` float64 integers, class means in the whitened space; zeros for classes without a row.
-        known: ``(C,)`` bool, which classes have a row.
-        classes: ``(S,)`` int64, those classes.
-        rows: ``(S * M, P)`` float32 integers: unit vectors, M for each class; S * M <= 2048 unless S is larger.
-        wrong: positions in ``rows`` on which the model was wrong.
-        truncated: ``()`` bool, whether PCA left variance out, so that the residual says something.
+        axes: ``(D, P)`` float32 integers, directions of the whitened space among the standardised features; P <= 48.
+        lengths: ``(P,)`` float64, of those directions.
+        unwhiten: ``(P, P)`` float64 integers, from the whitened space to the principal components.
+        unwhiten_step: ``()`` its grid step.
+        classes: ``(S,)`` int64, those that have a row.
+        starts: ``(S,)`` int64, where their rows begin.
+        rows: ``(R, P)`` float32 integers: unit vectors of the whitened space, class by class; R <= 2,048.
     """
 
     mean: Float32
     scale: Float32
-    projection: Float64
-    steps: Float64
+    axes: Float32
+    lengths: Float64
     unwhiten: Float64
-    overall: Float64
-    means: Float64
-    known: NDArray[np.bool_]
+    unwhiten_step: Float64
     classes: Int64
+    starts: Int64
     rows: Float32
-    wrong: Int64
-    truncated: NDArray[np.bool_]
 
     @property
     def width(self) -> int:
         """D, the width of the vectors that the bank was built from."""
         return len(self.mean)
+
+    @cached_property
+    def projection(self) -> Float64:
+        """``(D, P)`` from standardised features to the whitened space."""
+        return np.asarray(self.axes * self.lengths)
+
+    @cached_property
+    def ends(self) -> Int64:
+        """``(S,)`` where the rows of each class end."""
+        return np.append(self.starts[1:], len(self.rows))
+
+    @cached_property
+    def voters(self) -> Float32:
+        """``(P + 1, R)``: a unit vector with a 1 behind times this is (1 + cosine) / 2, exactly."""
+        rows = self.rows * np.float32(UNIT_STEP / 2.0)
+        return np.ascontiguousarray(np.column_stack([rows, np.full(len(rows), 0.5, dtype=np.float32)]).T)
+
+    @cached_property
+    def _steps(self) -> Float32:
+        """``(D,)`` factors that take centred features to grid steps."""
+        return np.asarray(self.scale / self._row_step, dtype=np.float32)
+
+    @property
+    def _row_step(self) -> float:
+        return LONGEST * float(np.sqrt(self.width)) / ROW_LENGTH
+
+    @cached_property
+    def _to_points(self) -> Float64:
+        return np.asarray(self.lengths * (self._row_step / POINT_STEP))
+
+    def place(self, vectors: NDArray[Any]) -> Float64:
+        """``(B, P)`` integers, the whitened space in steps of ``POINT_STEP``, of ``(B, D)`` finite vectors.
+
+        Rows beyond ``LONGEST`` times the usual length keep their direction and get that length.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = vectors - self.mean
+            steps *= self._steps
+            squares = np.einsum("ij,ij->i", steps, steps)
+        limit = ROW_LENGTH - 0.5 * np.sqrt(self.width)
+        beyond = ~(squares <= limit * limit)
+        if beyond.any():
+            exact = (vectors[beyond].astype(np.float64) - self.mean) * self._steps
+            steps[beyond] = to_length(exact, limit)
+        np.rint(steps, out=steps)
+        return to_grid((steps @ self.axes) * self._to_points, 1.0)
+
+    def to_components(self, points: Float64) -> Float64:
+        """``(B, P)`` principal components of placed rows."""
+        return np.asarray((points @ self.unwhiten) * (float(self.unwhiten_step) * POINT_STEP))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The fields by name, for saving."""
@@ -77,49 +125,43 @@ class Bank:
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
-def build_bank(
-    vectors: NDArray[Any], truth: Int64, is_error: NDArray[np.bool_], n_classes: int, *, seed: int = 0
-) -> Bank:
-    """Reference statistics of N labelled rows.
+def build_bank(vectors: NDArray[Any], truth: Int64, *, seed: int = 0) -> Bank:
+    """The space that N labelled rows span, with a sample of them.
 
     Args:
         vectors: ``(N, D)`` finite features (or logits where the model shows no features); N >= 1.
-        truth: ``(N,)`` annotated classes, 0..C-1.
-        is_error: ``(N,)`` whether the model was wrong on the row.
-        n_classes: C.
+        truth: ``(N,)`` annotated classes.
         seed: For the sample of rows and, above 2048 features, the randomised PCA (Halko et al. 2011).
     """
     mean, scale = _standardisation(vectors)
-    axes, truncated = _principal_axes(vectors, mean, scale, seed)
-    reduced = _project(vectors, mean, scale, axes)
-    centres = _class_means(reduced, truth, n_classes)
-    whiten, unwhiten, overall = _whitening(reduced, reduced - centres[truth])
-    kept = _sample_by_class(truth, seed)
-    factors = [axes @ whiten, unwhiten, overall]
-    bits = _feature_bits(vectors.shape[1])
-    steps = [grid_step(RANGE, bits), *(grid_step(float(np.abs(factor).max())) for factor in factors)]
-    projection, unwhiten, overall = (to_grid(factor, step) for factor, step in zip(factors, steps[1:], strict=True))
-    known = np.zeros(n_classes, dtype=bool)
-    known[truth] = True
-    return Bank(
+    components = _principal_axes(vectors, mean, scale, seed)
+    reduced = _project(vectors, mean, scale, components)
+    whiten, unwhiten = _whitening(reduced, truth)
+    projection = components @ whiten
+    length = np.maximum(np.linalg.norm(projection, axis=0), 1e-12)
+    axes = to_length(projection.T, AXIS_LENGTH - 0.5 * np.sqrt(len(mean))).T
+    step = grid_step(float(np.abs(unwhiten).max()))
+    bank = Bank(
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
-        projection=np.ascontiguousarray(projection),
-        steps=np.array(steps),
-        unwhiten=unwhiten,
-        overall=overall,
-        means=to_grid(centres @ whiten, POINT_STEP),
-        known=known,
-        classes=np.unique(truth).astype(np.int64),
-        rows=to_unit_grid(reduced[kept] @ whiten),
-        wrong=np.flatnonzero(is_error[kept]).astype(np.int64),
-        truncated=np.array(truncated),
+        axes=np.ascontiguousarray(axes),
+        lengths=length / np.maximum(np.linalg.norm(axes, axis=0), 1.0),
+        unwhiten=to_grid(unwhiten, step),
+        unwhiten_step=np.array(step),
+        classes=np.zeros(0, dtype=np.int64),
+        starts=np.zeros(0, dtype=np.int64),
+        rows=np.zeros((0, len(unwhiten)), dtype=np.float32),
     )
+    kept = np.random.default_rng(seed).permutation(len(truth))[:MAX_ROWS]
+    return with_rows(bank, bank.place(vectors[kept]), truth[kept])[0]
 
 
-def _feature_bits(width: int) -> int:
-    """Bits for features: a few less than ``BITS`` where more than 2**13 of them are summed."""
-    return BITS - max(0, int(np.ceil(np.log2(width))) - HEAD_ROOM)
+def with_rows(bank: Bank, points: Float64, truth: Int64) -> tuple[Bank, Int64]:
+    """The bank with R other rows, and the order that they have in it."""
+    order = np.argsort(truth, kind="stable").astype(np.int64)
+    classes, starts = np.unique(truth[order], return_index=True)
+    rows = to_unit_grid(points[order])
+    return replace(bank, classes=classes.astype(np.int64), starts=starts.astype(np.int64), rows=rows), order
 
 
 def _chunks(n_rows: int) -> list[slice]:
@@ -147,8 +189,8 @@ def _project(vectors: NDArray[Any], mean: Float64, scale: Float64, axes: Float64
     return np.concatenate([_standardised(vectors[part], mean, scale) @ axes for part in _chunks(len(vectors))])
 
 
-def _principal_axes(vectors: NDArray[Any], mean: Float64, scale: Float64, seed: int) -> tuple[Float64, bool]:
-    """``(D, P)`` orthonormal axes of greatest variance, and whether they leave variance out."""
+def _principal_axes(vectors: NDArray[Any], mean: Float64, scale: Float64, seed: int) -> Float64:
+    """``(D, P)`` orthonormal axes of greatest variance."""
     width = vectors.shape[1]
     if width <= EXACT_WIDTH:
         variances, axes = np.linalg.eigh(_covariance(vectors, mean, scale, None))
@@ -157,9 +199,8 @@ def _principal_axes(vectors: NDArray[Any], mean: Float64, scale: Float64, seed: 
         variances, inner = np.linalg.eigh(_covariance(vectors, mean, scale, basis))
         axes = basis @ inner
     variances, axes = variances[::-1], axes[:, ::-1]
-    rank = int((variances > 1e-8 * variances[0]).sum()) if variances[0] > 0 else 0
-    n_kept = max(1, min(MAX_COMPONENTS, rank))
-    return axes[:, :n_kept], rank > n_kept
+    rank = int((variances > 1e-6 * variances[0]).sum()) if variances[0] > 0 else 0
+    return np.asarray(axes[:, : max(1, min(MAX_COMPONENTS, rank))])
 
 
 def _covariance(vectors: NDArray[Any], mean: Float64, scale: Float64, basis: Float64 | None) -> Float64:
@@ -184,20 +225,15 @@ def _randomised_range(vectors: NDArray[Any], mean: Float64, scale: Float64, seed
     return basis
 
 
-def _class_means(reduced: Float64, truth: Int64, n_classes: int) -> Float64:
-    counts = np.bincount(truth, minlength=n_classes)
-    sums = np.stack([np.bincount(truth, column, n_classes) for column in reduced.T], axis=1)
-    return np.asarray(sums / np.maximum(counts, 1)[:, None])
-
-
-def _whitening(reduced: Float64, residuals: Float64) -> tuple[Float64, Float64, Float64]:
-    """Maps to the within-class whitened space, back from it, and on to the space whitened over all rows."""
-    everything = reduced.T @ reduced / len(reduced)
-    within = residuals.T @ residuals / len(residuals)
+def _whitening(reduced: Float64, truth: Int64) -> tuple[Float64, Float64]:
+    """Map to the space in which classes have unit covariance, and back."""
+    _, member, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    sums = np.stack([np.bincount(member, column, len(counts)) for column in reduced.T], axis=1)
+    residuals = reduced - (sums / counts[:, None])[member]
+    everything, within = (rows.T @ rows / len(rows) for rows in (reduced, residuals))
     if np.trace(within) <= 1e-8 * np.trace(everything):  # one row per class: no spread to learn from
         within = everything
-    whiten, unwhiten = _roots(within)
-    return whiten, unwhiten, unwhiten @ _roots(everything)[0]
+    return _roots(within)
 
 
 def _roots(covariance: Float64) -> tuple[Float64, Float64]:
@@ -206,13 +242,3 @@ def _roots(covariance: Float64) -> tuple[Float64, Float64]:
     values, vectors = np.linalg.eigh(covariance + SHRINKAGE * level * np.eye(len(covariance)))
     roots = np.sqrt(np.maximum(values, 1e-12 * level))
     return (vectors / roots) @ vectors.T, (vectors * roots) @ vectors.T
-
-
-def _sample_by_class(truth: Int64, seed: int) -> Int64:
-    """Positions of equally many rows of each class, class by class; a class with fewer repeats some."""
-    order = np.random.default_rng(seed).permutation(len(truth))
-    order = order[np.argsort(truth[order], kind="stable")]
-    _, starts, counts = np.unique(truth[order], return_index=True, return_counts=True)
-    per_class = min(max(1, MAX_ROWS // len(starts)), int(counts.max()))
-    slots = np.arange(per_class)
-    return order[(starts[:, None] + slots % counts[:, None]).reshape(-1)].astype(np.int64)

@@ -26,8 +26,8 @@ def fit_calibrator(log_odds: Float64, target: NDArray[Any], *, isotonic: bool = 
 
     Platt (1999) with his smoothed targets and a weak prior that log-odds are already right (slope 1), so that few or
     no errors
-    give a cautious probability that still ranks. ``isotonic`` mixes in isotonic regression with weight e / (e + 50),
-    e errors.
+    give a cautious probability that still ranks. ``isotonic`` mixes in isotonic regression with weight
+    e / (2e + 100), e errors.
     """
     clipped = np.clip(log_odds, -LIMIT, LIMIT)
     positives = float(np.sum(target > 0))
@@ -35,7 +35,7 @@ def fit_calibrator(log_odds: Float64, target: NDArray[Any], *, isotonic: bool = 
     soft = np.where(target > 0, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
     intercept, slope = _fit_line(clipped, soft)
     few = min(positives, negatives)
-    weight = few / (few + 50.0) if isotonic else 0.0
+    weight = 0.5 * few / (few + 50.0) if isotonic else 0.0
     knots, values = _isotonic(clipped, target) if isotonic else (np.zeros(1), np.zeros(1))
     return {
         "line": np.array([intercept, slope]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +16,14 @@ from ml_debugger.estimation.blocks import in_blocks
 from ml_debugger.estimation.calibration import calibrate
 from ml_debugger.estimation.learners import LEARNERS, Design
 from ml_debugger.estimation.outliers import outlier_score, support_of
+from ml_debugger.estimation.reference import Reference
 
 __all__ = ["FORMAT", "ErrorModel", "Predictions"]
 
-FORMAT = 1
+FORMAT = 2
 META_KEY = "ml_debugger"
 
 Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -45,7 +45,7 @@ class ErrorModel:
     """A fitted error estimator.
 
     Attributes:
-        arrays: Every array by path: ``bank/...``, ``outlier/...``, ``<target>/<learner>/...``,
+        arrays: Every array by path: ``reference/...``, ``outlier/...``, ``<target>/<learner>/...``,
             ``<target>/calibrator/...`` and
             ``<target>/baseline/...``. Read-only.
         meta: JSON: ``task``, ``n_classes``, ``vectors`` (``"features"`` or ``"logits"``), ``targets`` (per target the
@@ -55,6 +55,7 @@ class ErrorModel:
 
     arrays: Arrays
     meta: Mapping[str, Any] = field(default_factory=dict)
+    _ready: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for array in self.arrays.values():
@@ -65,29 +66,40 @@ class ErrorModel:
         prefix = path + "/"
         return {name[len(prefix) :]: array for name, array in self.arrays.items() if name.startswith(prefix)}
 
-    def bank(self) -> Bank:
-        """The reference statistics."""
-        return Bank.from_arrays(self.part("bank"))
+    def reference(self) -> Reference:
+        """What descriptors refer to."""
+        found: Reference = self.once("reference", lambda: Reference.from_arrays(self.part("reference")))
+        return found
 
-    def predict(self, descriptors: Float64, baseline: Float64, categories: Int64) -> Predictions:
+    def bank(self) -> Bank:
+        """The space of the features and the rows kept of it."""
+        return self.reference().bank
+
+    def predict(self, descriptors: Float64, baseline: Float64, outlying: Float64) -> Predictions:
         """Calibrated error probabilities of U units; the same bits for a unit in every batch.
 
         Args:
             descriptors: ``(U, K)`` finite, as the task describes units.
             baseline: ``(U,)`` log-odds of the baseline score.
-            categories: ``(U,)`` such as the predicted classes.
+            outlying: ``(U, J)`` what tells units unlike the traced ones.
         """
         names = list(self.meta["targets"])
-        estimators = [self._estimator(name) for name in names]
-        outlier = self.part("outlier")
+        estimators = self.once("estimators", lambda: [self._estimator(name) for name in names])
+        outlier = self.once("outlier", lambda: self.part("outlier"))
 
-        def block(descriptors: Float64, baseline: Float64, categories: Int64) -> tuple[Float64, ...]:
-            design = Design(descriptors, baseline, categories, int(self.meta["n_categories"]))
-            support = support_of(outlier, outlier_score(outlier, descriptors))
+        def block(descriptors: Float64, baseline: Float64, outlying: Float64) -> tuple[Float64, ...]:
+            design = Design(descriptors, baseline)
+            support = support_of(outlier, outlier_score(outlier, outlying))
             return (support, *(_estimate(parts, calibrator, design) for parts, calibrator in estimators))
 
-        support, *probabilities = in_blocks(block, descriptors, baseline, categories)
+        support, *probabilities = in_blocks(block, descriptors, baseline, outlying)
         return Predictions(dict(zip(names, probabilities, strict=True)), support)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is made from the model once, since live scoring asks for it with every batch."""
+        if name not in self._ready:
+            self._ready[name] = make()
+        return self._ready[name]
 
     def predict_baseline(self, baseline: Float64) -> dict[str, Float64]:
         """Calibrated probabilities from the baseline score alone, for units whose features cannot be used."""
@@ -125,6 +137,8 @@ class ErrorModel:
             raise StoreError(
                 f"error model: expected safetensors written by MLdebugger, got {len(data)} bytes: {error}"
             ) from None
+        if header["format"] < FORMAT:
+            raise StoreError(f"error model: format {header['format']} is older than {FORMAT}; evaluate the run again")
         if header["format"] > FORMAT:
             raise StoreError(f"error model: format {header['format']} is newer than {FORMAT}; upgrade ml-debugger")
         return cls(arrays, header["meta"])

@@ -1,10 +1,8 @@
 """Matrix products whose result has the same bits in any order of summation.
 
 BLAS adds up in an order that depends on the position of a row, the number of threads and the processor. If all
-factors are
-integers small enough that no partial sum is rounded, the order cannot matter. So factors are rounded to a grid whose
-step is a
-power of two, far finer than the noise of float32 features.
+factors are integers small enough that no partial sum is rounded, the order cannot matter. So factors are rounded to a
+grid, far finer than the noise of what was learned.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BITS", "UNIT_STEP", "grid_step", "to_grid", "to_unit_grid"]
+__all__ = ["BITS", "UNIT_STEP", "grid_step", "to_grid", "to_length", "to_unit_grid"]
 
 BITS = 20
 """Bits of each factor of a float64 product: twice 20 bits and a sum of 2**13 terms fill the 53 that float64 holds."""
@@ -36,7 +34,12 @@ def to_grid(values: NDArray[Any], step: float, bits: int = BITS) -> NDArray[np.f
     return np.asarray(np.clip(scaled, -limit, limit, out=scaled))
 
 
+def to_length(vectors: NDArray[Any], length: float) -> NDArray[np.float32]:
+    """Rows of a fixed length as float32 integers, rounded; a zero row stays zero."""
+    current = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    return np.asarray(np.rint(vectors * (length / np.maximum(current, 1e-12))), dtype=np.float32)
+
+
 def to_unit_grid(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """Unit vectors along the rows in steps of ``UNIT_STEP``, as float32 integers; a zero row stays zero."""
-    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
-    return np.rint(vectors / np.maximum(length, 1e-12) * (1.0 / UNIT_STEP)).astype(np.float32)
+    return to_length(vectors, 1.0 / UNIT_STEP)

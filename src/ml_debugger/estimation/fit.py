@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ml_debugger.estimation.calibration import cross_calibrate, fit_calibrator, wants_isotonic
 from ml_debugger.estimation.folds import grouped_folds
-from ml_debugger.estimation.learners import LEARNERS, Design
+from ml_debugger.estimation.learners import LEARNERS, Design, Layout
 from ml_debugger.estimation.numbers import log_loss
 
 __all__ = ["FitSettings", "Fitted", "fit"]
@@ -31,15 +31,15 @@ class FitSettings:
         min_errors: With fewer errors (or fewer right answers) only the baseline is calibrated.
         seed: Of the folds.
         why_baseline: Set to use the calibrated baseline for a reason that the caller knows.
-        n_categories: Number of categories; 0 = one more than the largest that occurs.
+        layout: What is known about the columns of the descriptors.
     """
 
-    learners: tuple[str, ...] = ("anchored_ridge",)
+    learners: tuple[str, ...] = ("signed_ridge",)
     n_folds: int = 5
-    min_errors: int = 20
+    min_errors: int = 10
     seed: int = 0
     why_baseline: str | None = None
-    n_categories: int = 0
+    layout: Layout = field(default_factory=Layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,6 @@ def fit(
     targets: Mapping[str, NDArray[Any]],
     groups: NDArray[Any],
     baseline: Float64,
-    categories: Int64 | None = None,
     settings: FitSettings | None = None,
 ) -> Fitted:
     """Error estimators for each target, gated against the calibrated baseline.
@@ -75,12 +74,10 @@ def fit(
         targets: Per name ``(N,)`` 0/1 outcomes, such as ``{"error_proba": is_error}``.
         groups: ``(N,)`` rows that must not be split, such as the boxes of one image.
         baseline: ``(N,)`` log-odds of the baseline score.
-        categories: ``(N,)`` int64 >= 0, such as the predicted class, for shrunk offsets; None = one category.
         settings: Learners, folds and limits.
     """
     chosen = settings or FitSettings()
-    category = np.zeros(len(baseline), dtype=np.int64) if categories is None else categories
-    design = Design(descriptors, baseline, category, chosen.n_categories or int(category.max(initial=0)) + 1)
+    design = Design(descriptors, baseline, chosen.layout)
     fitted = Fitted({}, {}, {}, {})
     for name, target in targets.items():
         arrays, record, mine, base = _fit_target(design, np.asarray(target, dtype=np.float64), groups, chosen)
@@ -108,9 +105,13 @@ def _fit_target(
     if reason:
         return arrays, {**record, "reason": f"calibrated baseline: {reason}"}, base, base
     learned, learned_arrays = _cross_fit(design, target, folds, settings)
-    gain = log_loss(base, target) - log_loss(learned, target)
-    record["learned_nll"] = float(log_loss(learned, target).mean())
-    adopted, reason = _gate(gain, groups, record)
+    loss = log_loss(learned, target)
+    record["learned_nll"] = float(loss.mean())
+    gains = {
+        "the calibrated baseline": log_loss(base, target) - loss,
+        "the error rate alone": log_loss(_rate(target, folds), target) - loss,
+    }
+    adopted, reason = _gate(gains, groups, record["learned_nll"])
     if not adopted:
         return arrays, {**record, "reason": reason}, base, base
     record |= {"learners": list(settings.learners), "nll": record["learned_nll"], "reason": reason}
@@ -144,16 +145,29 @@ def _cross_fit(design: Design, target: Float64, folds: Int64, settings: FitSetti
     return cross_calibrate(log_odds, target, folds, isotonic=isotonic), arrays
 
 
-def _gate(gain: Float64, groups: NDArray[Any], record: Mapping[str, Any]) -> tuple[bool, str]:
-    """Adopt the learned score only if its out-of-fold log loss is lower by more than one standard error."""
+def _rate(target: Float64, folds: Int64) -> Float64:
+    """``(N,)`` share of errors among the other folds: a score that knows nothing."""
+    errors, rows = np.bincount(folds, target), np.bincount(folds)
+    return np.asarray(((target.sum() - errors + 0.5) / (len(target) - rows + 1.0))[folds])
+
+
+def _gate(gains: Mapping[str, Float64], groups: NDArray[Any], learned: float) -> tuple[bool, str]:
+    """Adopt the learned score only if its out-of-fold log loss is lower by more than one standard error.
+
+    Where errors are noise, shrinking to the error rate beats the baseline too: that is nothing to adopt.
+    """
     _, member = np.unique(groups, return_inverse=True)
-    sums = np.bincount(member, gain)
-    margin = float(np.sqrt(((sums - sums.mean()) ** 2).sum()) / len(gain))
-    learned, base = record["learned_nll"], record["baseline_nll"]
-    figures = f"out-of-fold log loss {learned:.4f} against {base:.4f} of the calibrated baseline"
-    if float(gain.mean()) > margin:
-        return True, f"learned score: {figures}, better by more than one standard error ({margin:.4f})"
-    return False, f"calibrated baseline: {figures}, not better by more than one standard error ({margin:.4f})"
+    for rival, gain in gains.items():
+        sums = np.bincount(member, gain)
+        margin = float(np.sqrt(((sums - sums.mean()) ** 2).sum()) / len(gain))
+        figures = f"out-of-fold log loss {learned:.4f} against {learned + gain.mean():.4f} of {rival}"
+        if not float(gain.mean()) > margin:
+            return False, f"calibrated baseline: {figures}, not better by more than one standard error ({margin:.4f})"
+    first = next(iter(gains.values())).mean()
+    return True, (
+        f"learned score: out-of-fold log loss {learned:.4f}, lower by {first:.4f} than the calibrated baseline, "
+        "better by more than one standard error"
+    )
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:

@@ -14,25 +14,22 @@ Float64 = NDArray[np.float64]
 MAX_REFERENCE = 4096
 
 
-def fit_outlier_axis(descriptors: Float64, columns: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    """Arrays of the axis: mean of some standardised descriptors, and its distribution among N held-out rows."""
-    chosen = descriptors[:, list(columns)]
-    deviation = chosen.std(axis=0)
+def fit_outlier_axis(outlying: Float64) -> dict[str, NDArray[Any]]:
+    """Arrays of the axis: the mean of J standardised columns, and how it is distributed among N held-out rows."""
+    deviation = outlying.std(axis=0)
     arrays = {
-        "columns": np.array(columns, dtype=np.int64),
-        "mean": chosen.mean(axis=0),
+        "mean": outlying.mean(axis=0),
         "scale": np.where(deviation > 1e-9, 1.0 / np.maximum(deviation, 1e-9), 0.0),
     }
-    score = np.sort(outlier_score(arrays, descriptors))
+    score = np.sort(outlier_score(arrays, outlying))
     if len(score) > MAX_REFERENCE:
         score = score[np.linspace(0, len(score) - 1, MAX_REFERENCE).round().astype(np.int64)]
     return {**arrays, "reference": score}
 
 
-def outlier_score(arrays: Mapping[str, NDArray[Any]], descriptors: Float64) -> Float64:
+def outlier_score(arrays: Mapping[str, NDArray[Any]], outlying: Float64) -> Float64:
     """``(U,)``: larger = farther from the traced data."""
-    chosen = descriptors[:, arrays["columns"]]
-    return np.asarray(((chosen - arrays["mean"]) * arrays["scale"]).sum(axis=1) / len(arrays["columns"]))
+    return np.asarray(((outlying - arrays["mean"]) * arrays["scale"]).sum(axis=1) / outlying.shape[1])
 
 
 def support_of(arrays: Mapping[str, NDArray[Any]], score: Float64) -> Float64:

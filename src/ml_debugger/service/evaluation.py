@@ -28,6 +28,8 @@ __all__ = ["MIN_ROWS", "Evaluation", "run_evaluation"]
 
 MIN_ROWS = 20
 FEW_TRAIN_ERRORS = 0.02  # an error rate on training rows below this says nothing about errors elsewhere
+STABLE = 1.0 / 3.0  # share of the error rate that stable_coverage promises, and what it promises if it cannot
+RELAXED = 1.0 / 2.0
 NO_ERRORS_RISK = 0.01  # what stable_coverage tries to promise where no error was seen
 
 Bool = NDArray[np.bool_]
@@ -139,10 +141,10 @@ def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _
     is_error = rows.diagnosis.is_error
     errors, count = int(is_error[usable].sum()), int(usable.sum())
     rate = errors / count
-    risk = options.stable_risk or (rate / 3.0 if errors else NO_ERRORS_RISK)
+    risk = options.stable_risk or (rate * STABLE if errors else NO_ERRORS_RISK)
     needed = rows_for_promise(risk, options.confidence)
     certifying = np.zeros(len(groups), dtype=bool)
-    if options.t_lo is None and count * options.certification_share >= needed:
+    if options.t_lo is None and options.certification_share and count * options.certification_share >= needed:
         certifying[usable] = split_groups(groups[usable], options.certification_share, seed=options.seed)
     settings = FitSettings(
         learners=options.learners,
@@ -238,7 +240,8 @@ def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: Ev
         probability[whole], score[whole], support[whole], plan.error_rate, options.model_dump(include=_LIMIT_OPTIONS)
     )
     safe = whole & (support >= limits.min_support) & (probability < limits.t_hi)
-    promise = _promise(probability, is_error, plan.labelled.certifying[held] & safe, plan, options)
+    certifying = plan.labelled.certifying[held] if options.certification_share else whole
+    promise = _promise(probability, is_error, certifying & safe, plan, options)
     limits = replace(limits, t_lo=min(promise.threshold, limits.t_hi))
     zones = assign_zones(limits, probability, score, support)
     zones[~whole] = OUTLIER_ZONE
@@ -277,17 +280,18 @@ def _promise(
     nothing = Certificate(0.0, plan.risk, options.confidence, 0, 0, 1.0, "")
     if options.t_lo is not None:
         return replace(nothing, threshold=options.t_lo, sentence=f"nothing is promised: t_lo was set to {options.t_lo}")
-    if options.certification_share == 0.0:
-        return replace(nothing, sentence="nothing is promised: certification_share is 0")
     count = int(plan.labelled.held_out.sum())
     if not certifying.any():
-        total = int(np.ceil(plan.needed / options.certification_share))
+        total = int(np.ceil(plan.needed / (options.certification_share or 1.0)))
         sentence = (
             f"nothing is promised: an error rate of at most {plan.risk:.2%} with {options.confidence:.0%} confidence "
             f"takes at least {plan.needed} certification rows; label about {total} held-out rows, there are {count}"
         )
         return replace(nothing, sentence=sentence)
-    return certify(probability[certifying], is_error[certifying], plan.risk, options.confidence, labels=count)
+    relaxed = None if options.stable_risk or plan.error_rate == 0.0 else plan.error_rate * RELAXED
+    return certify(
+        probability[certifying], is_error[certifying], plan.risk, options.confidence, relaxed=relaxed, labels=count
+    )
 
 
 def _samples(rows: Rows, scored: dict[str, NDArray[Any]], codes: list[str]) -> pa.Table:
@@ -346,6 +350,7 @@ def _info(
         "bound": promise.bound,
         "sentence": promise.sentence,
         "certification_rows": int(plan.labelled.certifying.sum()),
+        "certified_on": "split" if options.certification_share else "cross-fitted",
     }
     estimator = {
         name: {**target, "used": target["learners"] or ["baseline"]} for name, target in meta["targets"].items()

@@ -29,9 +29,11 @@ class EvaluationOptions(Config):
         fit_on: dataset_types that learner and calibrator use; default all labelled ones but those of ``bank_from``.
         bank_from: dataset_types of the reference statistics; default ``train``.
         learners: Names of learners whose log-odds are averaged; ``()`` = the calibrated baseline only.
-        stable_risk: Error rate that ``stable_coverage`` promises; default a third of the error rate.
+        stable_risk: Error rate that ``stable_coverage`` promises; default a third of the error rate, or half of it
+            where a third cannot be promised.
         confidence: Of that promise.
-        certification_share: Share of the held-out inputs kept for the promise, unseen by learner and calibrator.
+        certification_share: Share of the held-out inputs kept for the promise, unseen by probes, learner and
+            calibrator; 0 = none is kept, and out-of-fold values of all of them certify.
         t_lo: Error probability below which a row is ``stable_coverage``; setting it gives up the promise.
         t_hi: Error probability from which on a row is a hotspot; default twice the error rate within 0.2..0.5.
         c_lo: Confidence below which a hotspot is recessive; default the percentile below.
@@ -55,10 +57,10 @@ class EvaluationOptions(Config):
 
     fit_on: tuple[Text, ...] | None = None
     bank_from: tuple[Text, ...] | None = None
-    learners: tuple[Text, ...] = ("anchored_ridge",)
+    learners: tuple[Text, ...] = ("signed_ridge",)
     stable_risk: Inner | None = None
     confidence: Inner = 0.95
-    certification_share: Share = 1.0 / 3.0
+    certification_share: Share = 0.0
     t_lo: Probability | None = None
     t_hi: Probability | None = None
     c_lo: Probability | None = None
@@ -67,7 +69,7 @@ class EvaluationOptions(Config):
     c_hi_percentile: Percentile = 75.0
     outlier_share: Share = 0.02
     min_vote: Probability = 0.15
-    min_errors: Size = 20
+    min_errors: Size = 10
     n_folds: Folds = 5
     max_fit_rows: Cap = 50_000
     max_bank_rows: Cap = 20_000

@@ -11,14 +11,22 @@ from numpy.typing import NDArray
 from ml_debugger import columns
 from ml_debugger.analysis import classification_codes
 from ml_debugger.errors import InputError
-from ml_debugger.estimation import CLASS_DESCRIPTORS, Bank, build_bank, describe, error_log_odds
+from ml_debugger.estimation import (
+    CLASS_DESCRIPTORS,
+    ErrorModel,
+    Examples,
+    Layout,
+    describe,
+    error_log_odds,
+    fit_reference,
+    vote,
+)
 from ml_debugger.selection import FilterConfig, candidates, parse_filter
-from ml_debugger.tasks.task import Bool, Description, Diagnosis, Float64, Int64, Task, Units
+from ml_debugger.tasks.task import Bool, Description, Diagnosis, Float64, Int64, Lessons, Task, Units, Votes
 from ml_debugger.types import ModelOutput
 
 __all__ = ["CLASSIFICATION"]
 
-OUTLIER_DESCRIPTORS: Final = ("nearest_distance", "nearest_class")
 NO_TRUTH: Final = -1
 
 
@@ -97,10 +105,11 @@ def _read_labels(ground_truth: Any, n_inputs: int) -> Int64:
     values = ground_truth.tolist() if hasattr(ground_truth, "tolist") else ground_truth
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise InputError(f"ground_truth: expected one class id per input, got {type(ground_truth).__name__}")
-    items = [_read_label(value, position) for position, value in enumerate(values)]
-    if len(items) != n_inputs:
-        raise InputError(f"ground_truth: expected {n_inputs}, one per input, got {len(items)}")
-    return np.array(items, dtype=np.int64)
+    if len(values) != n_inputs:
+        raise InputError(f"ground_truth: expected {n_inputs}, one per input, got {len(values)}")
+    if all(type(value) is int for value in values):  # the usual case, and it runs in the user's loop
+        return np.array(values, dtype=np.int64)
+    return np.array([_read_label(value, position) for position, value in enumerate(values)], dtype=np.int64)
 
 
 def _read_label(value: Any, position: int) -> int:
@@ -159,21 +168,30 @@ def _vectors_of(units: Units, vectors: str) -> NDArray[np.float32]:
     return units.features if vectors == "features" else units.logits
 
 
-def reference(units: Units, truth: Int64, is_error: Bool, vectors: str, seed: int) -> Bank:
-    """Reference statistics of labelled units."""
-    return build_bank(_vectors_of(units, vectors), truth, is_error, units.logits.shape[1], seed=seed)
+def learn(lessons: Lessons, vectors: str, seed: int) -> tuple[dict[str, NDArray[Any]], Description, Votes]:
+    """The reference that descriptors need, and out-of-fold descriptions of the held units."""
+    held, known = _examples(lessons, lessons.held, vectors), _examples(lessons, ~lessons.held, vectors)
+    reference, found = fit_reference(known, held, seed=seed)
+    description = Description(found.descriptors, found.baseline, found.outlying)
+    return reference.to_arrays(), description, Votes(found.vote_classes, found.vote_shares)
 
 
-def describe_units(units: Units, bank: Bank, vectors: str) -> Description:
-    """Descriptors of usable units."""
-    described = describe(bank, _vectors_of(units, vectors), units.logits, units.label)
-    return Description(
-        descriptors=described.descriptors,
-        baseline=described.descriptors[:, _MSP],
-        categories=units.label,
-        vote_classes=described.vote_classes,
-        vote_shares=described.vote_shares,
+def _examples(lessons: Lessons, chosen: Bool, vectors: str) -> Examples:
+    units = lessons.units.rows(chosen)
+    return Examples(
+        _vectors_of(units, vectors), units.logits, units.label, lessons.truth[chosen], lessons.groups[chosen]
     )
+
+
+def describe_units(units: Units, model: ErrorModel) -> Description:
+    """Descriptors of usable units."""
+    values = _vectors_of(units, str(model.meta["vectors"]))
+    return Description(*describe(model.reference(), values, units.logits, units.label))
+
+
+def votes(units: Units, model: ErrorModel) -> Votes:
+    """The classes that usable units resemble."""
+    return Votes(*vote(model.reference(), _vectors_of(units, str(model.meta["vectors"]))))
 
 
 def baseline(units: Units) -> Float64:
@@ -198,8 +216,10 @@ def codes(
     return classification_codes(truth, label, zones, vote_classes, vote_shares, min_vote=min_vote)
 
 
-_NAMES = [descriptor.name for descriptor in CLASS_DESCRIPTORS]
-_MSP = _NAMES.index("msp")
+def _columns(*names: str) -> tuple[int, ...]:
+    known = [descriptor.name for descriptor in CLASS_DESCRIPTORS]
+    return tuple(known.index(name) for name in names)
+
 
 CLASSIFICATION: Final = Task(
     name="classification",
@@ -211,10 +231,15 @@ CLASSIFICATION: Final = Task(
     truths=truths,
     diagnose=diagnose,
     usable=usable,
-    reference=reference,
+    learn=learn,
     describe=describe_units,
+    votes=votes,
+    layout=Layout(
+        anchors=_columns("mixed_probe"),
+        cautious=_columns("linear_probe", "vote_against", "distance"),
+        cautious_anchors=_columns("linear_probe", "vote_against"),
+    ),
     baseline=baseline,
     targets=targets,
-    outlier_axis=tuple(_NAMES.index(name) for name in OUTLIER_DESCRIPTORS),
     codes=codes,
 )

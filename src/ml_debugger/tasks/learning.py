@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.estimation import Bank, ErrorModel, FitSettings, fit, grouped_folds
+from ml_debugger.estimation import ErrorModel, FitSettings, fit
+from ml_debugger.estimation.neighbours import N_VOTES
 from ml_debugger.estimation.outliers import fit_outlier_axis, outlier_score, support_of
 from ml_debugger.tasks.scoring import score_units
-from ml_debugger.tasks.task import Bool, Description, Int64, Task, Units
+from ml_debugger.tasks.task import Bool, Int64, Lessons, Task, Units, Votes
 
 __all__ = ["Labelled", "Learned", "learn"]
 
@@ -75,60 +76,66 @@ def learn(task: Task, rows: Labelled, vectors: str, settings: FitSettings) -> Le
         settings: Of the fit.
     """
     _, whole = task.usable(rows.units, vectors)
-    guarded = np.isin(rows.groups, rows.groups[rows.certifying])
-    fitting = rows.held_out & whole & ~rows.certifying
-    banked = rows.in_bank & whole & ~guarded
-    seen, bank = _describe_all(
-        task, rows, vectors, settings, (fitting, banked, rows.held_out & whole & rows.certifying)
-    )
-    settings = replace(settings, n_categories=rows.units.logits.shape[1])
+    held_whole = rows.held_out & whole
+    fitting, certifying = held_whole & ~rows.certifying, held_whole & rows.certifying
+    lessons = _lessons(rows, whole, fitting)
+    reference, seen, voted = task.learn(lessons, vectors, settings.seed)
     fitted = fit(
-        seen.descriptors[fitting],
+        seen.descriptors,
         task.targets(rows.is_error[fitting]),
         rows.groups[fitting],
-        seen.baseline[fitting],
-        seen.categories[fitting],
-        settings,
+        seen.baseline,
+        replace(settings, layout=task.layout),
     )
-    held_whole = rows.held_out & whole
-    outlier = fit_outlier_axis(seen.descriptors[held_whole], task.outlier_axis)
-    arrays = {**_prefixed("bank", bank.to_arrays()), **_prefixed("outlier", outlier), **fitted.arrays}
     meta = {
         "task": task.name,
         "method": task.method,
         "vectors": vectors,
         "n_classes": rows.units.logits.shape[1],
         "n_features": rows.units.features.shape[1],
-        "n_categories": settings.n_categories,
         "targets": fitted.targets,
     }
-    model = ErrorModel(arrays, meta)
-    result = _Values(task, model, rows)
+    learned = {**_prefixed("reference", reference), **fitted.arrays}
+    units = rows.units.rows(certifying)
+    fresh = task.describe(units, ErrorModel(learned, meta))
+    outlier = fit_outlier_axis(np.concatenate([seen.outlying, fresh.outlying]))
+    model = ErrorModel({**learned, **_prefixed("outlier", outlier)}, meta)
+    predicted = model.predict(fresh.descriptors, fresh.baseline, fresh.outlying)
+    result = _Values(task, len(rows.units), fitted.targets)
     result.put(fitting, fitted.out_of_fold, fitted.baseline)
-    result.support[held_whole] = support_of(outlier, outlier_score(outlier, seen.descriptors[held_whole]))
-    certifying = held_whole & rows.certifying
-    if certifying.any():
-        predicted = model.predict(*(part[certifying] for part in (seen.descriptors, seen.baseline, seen.categories)))
-        result.put(certifying, predicted.error_proba, model.predict_baseline(seen.baseline[certifying]))
+    result.put(certifying, predicted.error_proba, model.predict_baseline(fresh.baseline))
+    result.put_votes(fitting, voted)
+    result.put_votes(certifying, task.votes(units, model))
+    result.support[fitting] = support_of(outlier, outlier_score(outlier, seen.outlying))
+    result.support[certifying] = predicted.support
+    result.put_broken(rows, rows.held_out & ~whole, model)
     return Learned(
-        model, result.error_proba, result.baseline, result.support, held_whole, seen.vote_classes, seen.vote_shares
+        model,
+        result.error_proba,
+        result.baseline,
+        result.support,
+        held_whole,
+        result.votes.classes,
+        result.votes.shares,
     )
 
 
-class _Values:
-    """Out-of-fold values being collected; units that cannot be described get what scoring gives them."""
+def _lessons(rows: Labelled, whole: Bool, fitting: Bool) -> Lessons:
+    """The fitting units, and the units of the bank that share no group with a fitting or a certifying one."""
+    guarded = np.isin(rows.groups, rows.groups[fitting | rows.certifying])
+    chosen = fitting | (rows.in_bank & whole & ~guarded)
+    return Lessons(rows.units.rows(chosen), rows.truth[chosen], rows.groups[chosen], fitting[chosen])
 
-    def __init__(self, task: Task, model: ErrorModel, rows: Labelled) -> None:
-        size = len(rows.units)
-        self.error_proba = {name: np.full(size, np.nan) for name in model.meta["targets"]}
-        self.baseline = {name: np.full(size, np.nan) for name in model.meta["targets"]}
+
+class _Values:
+    """Out-of-fold values being collected; NaN, and no vote, where there is none."""
+
+    def __init__(self, task: Task, size: int, targets: Iterable[str]) -> None:
+        self.task = task
+        self.error_proba = {name: np.full(size, np.nan) for name in targets}
+        self.baseline = {name: np.full(size, np.nan) for name in targets}
         self.support = np.full(size, np.nan)
-        _, whole = task.usable(rows.units, str(model.meta["vectors"]))
-        broken = rows.held_out & ~whole
-        if broken.any():
-            scored, _, _ = score_units(task, model, rows.units.rows(broken))
-            self.support[broken] = scored.pop("support")
-            self.put(broken, scored, scored)
+        self.votes = Votes(np.full((size, N_VOTES), -1, dtype=np.int64), np.zeros((size, N_VOTES)))
 
     def put(self, chosen: Bool, error_proba: Mapping[str, Float64], baseline: Mapping[str, Float64]) -> None:
         """Values of some of the units."""
@@ -136,65 +143,16 @@ class _Values:
             self.error_proba[name][chosen] = error_proba[name]
             self.baseline[name][chosen] = baseline[name]
 
+    def put_votes(self, chosen: Bool, votes: Votes) -> None:
+        """Votes of some of the units."""
+        self.votes.classes[chosen], self.votes.shares[chosen] = votes.classes, votes.shares
 
-def _describe_all(
-    task: Task, rows: Labelled, vectors: str, settings: FitSettings, parts: tuple[Bool, Bool, Bool]
-) -> tuple[Description, Bank]:
-    """Descriptions of fitting and certifying units by banks that none of them is in, and the bank of all its units.
-
-    Where fitting units are in the bank, it is built anew without each fold of them.
-    """
-    fitting, banked, certifying = parts
-    bank = _bank_of(task, rows, banked, vectors, settings)
-    found = _Descriptions(len(rows.units))
-    found.put(certifying, task, rows, bank, vectors)
-    shared = np.isin(rows.groups[fitting], rows.groups[banked]).any()
-    if not shared:
-        found.put(fitting, task, rows, bank, vectors)
-        return found.whole(), bank
-    folds = np.full(len(fitting), -1)
-    folds[fitting] = grouped_folds(
-        rows.groups[fitting], settings.n_folds, strata=rows.is_error[fitting], seed=settings.seed
-    )
-    for fold in np.unique(folds[fitting]):
-        inside = folds == fold
-        others = banked & ~np.isin(rows.groups, rows.groups[inside])
-        found.put(inside, task, rows, _bank_of(task, rows, others, vectors, settings), vectors)
-    return found.whole(), bank
-
-
-def _bank_of(task: Task, rows: Labelled, chosen: Bool, vectors: str, settings: FitSettings) -> Bank:
-    return task.reference(rows.units.rows(chosen), rows.truth[chosen], rows.is_error[chosen], vectors, settings.seed)
-
-
-class _Descriptions:
-    """Descriptions being collected for N units; zeros where there are none."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.parts: list[tuple[Bool, Description]] = []
-
-    def put(self, chosen: Bool, task: Task, rows: Labelled, bank: Bank, vectors: str) -> None:
-        """Describe some of the units by a bank."""
-        self.parts.append((chosen, task.describe(rows.units.rows(chosen), bank, vectors)))
-
-    def whole(self) -> Description:
-        """All of them in one."""
-        first = self.parts[0][1]
-        result = Description(
-            np.zeros((self.size, first.descriptors.shape[1])),
-            np.zeros(self.size),
-            np.zeros(self.size, dtype=np.int64),
-            np.full((self.size, first.vote_classes.shape[1]), -1, dtype=np.int64),
-            np.zeros((self.size, first.vote_shares.shape[1])),
-        )
-        for chosen, part in self.parts:
-            result.descriptors[chosen] = part.descriptors
-            result.baseline[chosen] = part.baseline
-            result.categories[chosen] = part.categories
-            result.vote_classes[chosen] = part.vote_classes
-            result.vote_shares[chosen] = part.vote_shares
-        return result
+    def put_broken(self, rows: Labelled, broken: Bool, model: ErrorModel) -> None:
+        """Units that cannot be described get what scoring gives them."""
+        if broken.any():
+            scored, _, _ = score_units(self.task, model, rows.units.rows(broken))
+            self.support[broken] = scored.pop("support")
+            self.put(broken, scored, scored)
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -35,12 +35,16 @@ def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: st
     Warns:
         NonFiniteWarning: If there are such units.
     """
-    parts = [records.slice(start, _CHUNK) for start in range(0, max(records.num_rows, 1), _CHUNK)]
+    parts = [records]
+    if records.num_rows > _CHUNK:
+        parts = [records.slice(start, _CHUNK) for start in range(0, records.num_rows, _CHUNK)]
     scored = [_score_part(task, model, part) for part in parts]
-    n_broken, n_bare = (sum(part[position] for part in scored) for position in (1, 2))
+    n_broken, n_bare = sum(part[1] for part in scored), sum(part[2] for part in scored)
     if n_broken or n_bare:
         warnings.warn(_explain(n_broken, n_bare, records.num_rows), NonFiniteWarning, stacklevel=2)
-    own = {name: np.concatenate([part[0][name] for part in scored]) for name in scored[0][0]}
+    own = scored[0][0]
+    if len(scored) > 1:
+        own = {name: np.concatenate([part[0][name] for part in scored]) for name in own}
     return _table(records, own, result_name)
 
 
@@ -48,11 +52,16 @@ def _score_part(task: Task, model: ErrorModel, records: pa.Table) -> tuple[dict[
     units = read_units(records)
     scored, has_logits, is_whole = score_units(task, model, units)
     support = scored.pop("support")
-    zones = assign_zones(ZoneLimits.from_json(model.meta["limits"]), scored[columns.ERROR_PROBA], units.score, support)
+    zones = assign_zones(_limits(model), scored[columns.ERROR_PROBA], units.score, support)
     zones[~is_whole] = OUTLIER_ZONE
     label = np.where(has_logits, units.label, -1)
     own = {**scored, "support": support, "zone": zones, "label": label}
     return own, int((~has_logits).sum()), int((has_logits & ~is_whole).sum())
+
+
+def _limits(model: ErrorModel) -> ZoneLimits:
+    found: ZoneLimits = model.once("limits", lambda: ZoneLimits.from_json(model.meta["limits"]))
+    return found
 
 
 def score_units(
@@ -69,8 +78,8 @@ def score_units(
     scored: dict[str, NDArray[Any]] = {name: np.ones(len(units)) for name in model.meta["targets"]}
     support = np.zeros(len(units))
     if is_whole.any():
-        seen = task.describe(_all_or_some(units, is_whole), model.bank(), vectors)
-        predicted = model.predict(seen.descriptors, seen.baseline, seen.categories)
+        seen = task.describe(_all_or_some(units, is_whole), model)
+        predicted = model.predict(seen.descriptors, seen.baseline, seen.outlying)
         support[is_whole] = predicted.support
         for name, values in predicted.error_proba.items():
             scored[name][is_whole] = values
@@ -108,19 +117,23 @@ def _explain(n_broken: int, n_bare: int, n_rows: int) -> str:
 
 
 def _table(records: pa.Table, own: dict[str, NDArray[Any]], result_name: str) -> pa.Table:
-    schema = columns.schema_of(columns.SCORES)
-    data: dict[str, Any] = {}
-    for field in schema:
+    given = dict(zip(records.column_names, records.columns, strict=True))
+    data: list[Any] = []
+    for field in _SCHEMA:
         if field.name == "result_name":
-            data[field.name] = pa.array([result_name] * records.num_rows, type=field.type)
+            data.append(pa.repeat(result_name, records.num_rows))
         elif field.name in own:
-            data[field.name] = pa.array(own[field.name], type=field.type)
-        elif field.name in records.schema.names:
-            data[field.name] = records.column(field.name)
+            data.append(pa.array(own[field.name], type=field.type))
+        elif field.name in given:
+            data.append(given[field.name])
         else:
-            data[field.name] = pa.nulls(records.num_rows, field.type)
-    known = {*schema.names, *columns.schema_of(columns.RECORDS).names}
-    extra = [field for field in records.schema if field.name not in known]
-    for field in extra:
-        data[field.name] = records.column(field.name)
-    return pa.table(data, schema=pa.schema([*schema, *extra]))
+            data.append(pa.nulls(records.num_rows, field.type))
+    extra = [name for name in given if name not in _KNOWN]
+    if not extra:
+        return pa.Table.from_arrays(data, schema=_SCHEMA)
+    schema = pa.schema([*_SCHEMA, *(records.schema.field(name) for name in extra)])
+    return pa.Table.from_arrays([*data, *(given[name] for name in extra)], schema=schema)
+
+
+_SCHEMA = columns.schema_of(columns.SCORES)
+_KNOWN = frozenset([*_SCHEMA.names, *columns.schema_of(columns.RECORDS).names])

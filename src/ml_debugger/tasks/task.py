@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ml_debugger.estimation import Bank
+from ml_debugger.estimation import ErrorModel, Layout
 from ml_debugger.selection import FilterConfig
 from ml_debugger.types import ModelOutput
 
-__all__ = ["Description", "Diagnosis", "Task", "Units"]
+__all__ = ["Description", "Diagnosis", "Lessons", "Task", "Units", "Votes"]
 
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
@@ -73,16 +73,50 @@ class Description:
     Attributes:
         descriptors: ``(U, K)`` float64, each oriented so that larger = more likely wrong.
         baseline: ``(U,)`` float64 log-odds of the baseline score.
-        categories: ``(U,)`` int64, such as the predicted class.
-        vote_classes: ``(U, V)`` int64, the classes that the features vote for, most voted first; -1 for none.
-        vote_shares: ``(U, V)`` float64.
+        outlying: ``(U, J)`` float64, what tells units unlike the traced ones; larger = farther.
     """
 
     descriptors: Float64
     baseline: Float64
-    categories: Int64
-    vote_classes: Int64
-    vote_shares: Float64
+    outlying: Float64
+
+    def rows(self, chosen: NDArray[Any]) -> Description:
+        """Those of some of the units."""
+        return Description(self.descriptors[chosen], self.baseline[chosen], self.outlying[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """What the features of U units vote for.
+
+    Attributes:
+        classes: ``(U, V)`` int64, most voted first; -1 for none.
+        shares: ``(U, V)`` float64.
+    """
+
+    classes: Int64
+    shares: Float64
+
+    def rows(self, chosen: NDArray[Any]) -> Votes:
+        """Those of some of the units."""
+        return Votes(self.classes[chosen], self.shares[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """N labelled units and what may be learned from each.
+
+    Attributes:
+        units: The units, with finite logits and vectors.
+        truth: ``(N,)`` annotated classes.
+        groups: ``(N,)`` units that must not be split between folds.
+        held: ``(N,)`` the units to be described; the others only serve the reference.
+    """
+
+    units: Units
+    truth: Int64
+    groups: NDArray[Any]
+    held: Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +133,13 @@ class Task:
         truths: (ground truth, input rows, C or None) -> truth rows.
         diagnose: (record rows without vectors, truth rows) -> Diagnosis.
         usable: (units, kind of vectors) -> ``(U,)`` finite logits, ``(U,)`` finite logits and vectors.
-        reference: (units, truth, is_error, kind of vectors, seed) -> Bank.
-        describe: (units, bank, kind of vectors) -> Description.
+        learn: (lessons, kind of vectors, seed) -> (arrays of the reference, Description of the held units, Votes of
+            them). No held unit, nor its group, has a part in what is said of it.
+        describe: (units, ErrorModel) -> Description.
+        votes: (units, ErrorModel) -> Votes.
+        layout: What is known about the columns of the descriptors.
         baseline: units with finite logits -> ``(U,)`` log-odds of the baseline score.
         targets: is_error -> per error column ``(U,)`` 0/1.
-        outlier_axis: Positions of the descriptors that make the outlier axis.
         codes: (truth, label, zones, vote classes, vote shares, least share) -> error codes.
     """
 
@@ -116,9 +152,10 @@ class Task:
     truths: Callable[[Any, pa.Table, int | None], pa.Table]
     diagnose: Callable[[pa.Table, pa.Table], Diagnosis]
     usable: Callable[[Units, str], tuple[Bool, Bool]]
-    reference: Callable[[Units, Int64, Bool, str, int], Bank]
-    describe: Callable[[Units, Bank, str], Description]
+    learn: Callable[[Lessons, str, int], tuple[dict[str, NDArray[Any]], Description, Votes]]
+    describe: Callable[[Units, ErrorModel], Description]
+    votes: Callable[[Units, ErrorModel], Votes]
+    layout: Layout
     baseline: Callable[[Units], Float64]
     targets: Callable[[Bool], Mapping[str, Bool]]
-    outlier_axis: tuple[int, ...]
     codes: Callable[[Int64, Int64, NDArray[np.object_], Int64, Float64, float], list[str]]

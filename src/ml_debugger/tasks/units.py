@@ -36,24 +36,33 @@ def read_matrix(records: pa.Table | pa.RecordBatch, name: str) -> NDArray[np.flo
     """
     if name not in records.schema.names:
         return np.empty((records.num_rows, 0), dtype=np.float32)
-    column = records.column(name)
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
-    present = np.flatnonzero(~array.is_null().to_numpy(zero_copy_only=False))
-    if len(present) == 0:
+    array = _one_chunk(records.column(name))
+    if array.null_count == len(array):
         return np.empty((len(array), 0), dtype=np.float32)
-    lengths = np.unique(array.value_lengths().to_numpy(zero_copy_only=False)[present])
-    if len(lengths) > 1:
-        raise InputError(f"{name}: expected vectors of one length, got lengths {lengths.astype(int).tolist()[:5]}")
-    width = int(lengths[0])
+    lengths = array.value_lengths()
+    if array.null_count:
+        lengths = lengths.drop_null()
+    sizes = lengths.to_numpy()
+    width = int(sizes[0])
+    if (sizes != width).any():
+        found = np.unique(sizes).astype(int).tolist()[:5]
+        raise InputError(f"{name}: expected vectors of one length, got lengths {found}")
     # flatten() leaves out null rows, whatever lies under them
-    values = array.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(present), width)
-    if len(present) == len(array):
-        return values
+    values = array.flatten().to_numpy(zero_copy_only=False)
+    rows: NDArray[np.float32] = np.asarray(values, dtype=np.float32).reshape(len(sizes), width)
+    if not array.null_count:
+        return rows
     matrix = np.full((len(array), width), np.nan, dtype=np.float32)
-    matrix[present] = values
+    matrix[array.is_valid().to_numpy(zero_copy_only=False)] = rows
     return matrix
+
+
+def _one_chunk(column: Any) -> Any:
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
 
 
 def _numbers(records: pa.Table, name: str) -> NDArray[Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from ml_debugger.estimation.learners import anchored_ridge
-from ml_debugger.estimation.learners.design import Design, Learner
+from ml_debugger.estimation.learners import signed_ridge
+from ml_debugger.estimation.learners.design import Design, Layout, Learner
 
-__all__ = ["LEARNERS", "Design", "Learner"]
+__all__ = ["LEARNERS", "Design", "Layout", "Learner"]
 
 LEARNERS: Final[dict[str, Learner]] = {
-    "anchored_ridge": anchored_ridge.LEARNER,
+    "signed_ridge": signed_ridge.LEARNER,
 }

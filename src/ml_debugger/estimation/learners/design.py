@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Design", "Learner"]
+__all__ = ["Design", "Layout", "Learner"]
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What is known beforehand about the columns of a table of descriptors.
+
+    Attributes:
+        anchors: Columns whose mean a learner starts from and is shrunk towards; empty: the baseline.
+        cautious: Columns that keep their meaning when data shift; empty: no column is known to.
+        cautious_anchors: The anchors where only those are used.
+    """
+
+    anchors: tuple[int, ...] = ()
+    cautious: tuple[int, ...] = ()
+    cautious_anchors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +38,16 @@ class Design:
     Attributes:
         descriptors: ``(N, K)`` float64, each oriented so that larger = more likely wrong.
         baseline: ``(N,)`` float64 log-odds of the baseline score.
-        categories: ``(N,)`` int64 in 0..n_categories-1, such as the predicted class; learners may fit an offset for
-            each.
-        n_categories: Number of categories.
+        layout: What is known about the columns.
     """
 
     descriptors: Float64
     baseline: Float64
-    categories: Int64
-    n_categories: int
+    layout: Layout = field(default_factory=Layout)
 
-    def rows(self, chosen: NDArray[Any]) -> Design:
-        """The design of some of the rows."""
-        return Design(self.descriptors[chosen], self.baseline[chosen], self.categories[chosen], self.n_categories)
+    def table(self) -> Float64:
+        """``(N, 1 + K)``: the baseline and the descriptors."""
+        return np.concatenate([self.baseline[:, None], self.descriptors], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +56,7 @@ class Learner:
 
     Attributes:
         fit: (design, target ``(N,)`` 0/1, folds ``(N,)``) -> (arrays, out-of-fold log-odds ``(N,)``).
-            Hyper-parameters are chosen
-            on those folds.
+            Hyper-parameters are chosen on those folds.
         log_odds: (arrays, design) -> ``(U,)`` log-odds. NumPy only; called with blocks of one size.
     """
 

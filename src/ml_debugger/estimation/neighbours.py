@@ -1,0 +1,100 @@
+"""What the rows of the bank next to a unit say: whose class they are, and how near the nearest is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.estimation.bank import Bank
+from ml_debugger.estimation.exact import UNIT_STEP, to_unit_grid
+
+__all__ = ["N_VOTES", "Looked", "look", "top_votes"]
+
+N_VOTES = 3  # classes kept of the features' own vote
+SQUARINGS = 4  # a row votes with ((1 + cosine) / 2) ** 16
+FURTHER = 1  # and, more locally, with the 32nd power: it tells more, but holds less well under shift
+NONE = 1e-30
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the neighbours of U units say.
+
+    Attributes:
+        against: ``(U,)`` share of the wide vote that is not for the predicted class.
+        against_near: ``(U,)`` the same of the near vote.
+        distance: ``(U,)`` 1 - the greatest cosine.
+    """
+
+    against: Float64
+    against_near: Float64
+    distance: Float64
+
+
+def look(bank: Bank, points: Float64, label: Int64, masked: NDArray[Any] | None = None) -> Looked:
+    """The vote of the bank's rows on the predicted class of U placed units.
+
+    Args:
+        bank: With at least one row.
+        points: ``(U, P)`` placed units.
+        label: ``(U,)`` predicted classes.
+        masked: ``(U, R)`` rows that must not speak: the unit itself and its copies.
+    """
+    votes, nearest = _votes(bank, points, masked)
+    own = _OwnRows(bank, label)
+    wide = own.against(votes)
+    for _ in range(FURTHER):
+        np.multiply(votes, votes, out=votes)
+    return Looked(wide, own.against(votes), np.maximum(2.0 - 2.0 * nearest.astype(np.float64), 0.0))
+
+
+class _OwnRows:
+    """The rows of each unit's predicted class, which lie side by side."""
+
+    def __init__(self, bank: Bank, label: Int64) -> None:
+        slot = np.searchsorted(bank.classes, label).clip(max=len(bank.classes) - 1)
+        self.is_known = bank.classes[slot] == label
+        edges = np.empty((len(label), 2), dtype=np.int64)
+        edges[:, 0], edges[:, 1] = bank.starts[slot], bank.ends[slot]
+        edges += np.arange(len(label))[:, None] * len(bank.rows)
+        flat = edges.reshape(-1)
+        # An edge may lie behind the last vote, where reduceat does not allow one.
+        self.edges = flat[:-1] if len(flat) and flat[-1] == len(label) * len(bank.rows) else flat
+
+    def against(self, votes: Float32) -> Float64:
+        """``(U,)`` share of the votes that is not theirs."""
+        mass = np.add.reduceat(votes.reshape(-1), self.edges)[::2].astype(np.float64)
+        share = np.where(self.is_known, mass, 0.0) / (votes.sum(axis=1) + NONE)
+        return np.asarray(np.maximum(1.0 - share, 0.0))
+
+
+def top_votes(bank: Bank, points: Float64, masked: NDArray[Any] | None = None) -> tuple[Int64, Float64]:
+    """``(U, V)`` most voted classes, most voted first, and their shares; -1 and 0 where there are none."""
+    mass = np.add.reduceat(_votes(bank, points, masked)[0], bank.starts, axis=1).astype(np.float64)
+    share = mass / (mass.sum(axis=1, keepdims=True) + NONE)
+    count = min(N_VOTES, share.shape[1])
+    order = np.argsort(-share, axis=1, kind="stable")[:, :count]
+    classes, shares = np.full((len(share), N_VOTES), -1, dtype=np.int64), np.zeros((len(share), N_VOTES))
+    classes[:, :count], shares[:, :count] = bank.classes[order], np.take_along_axis(share, order, axis=1)
+    return classes, shares
+
+
+def _votes(bank: Bank, points: Float64, masked: NDArray[Any] | None) -> tuple[Float32, Float32]:
+    """``(U, R)`` weights of the rows, and ``(U,)`` (1 + cosine) / 2 of the nearest."""
+    units = np.empty((len(points), points.shape[1] + 1), dtype=np.float32)
+    np.multiply(to_unit_grid(points), np.float32(UNIT_STEP), out=units[:, :-1])
+    units[:, -1] = 1.0
+    votes = units @ bank.voters
+    if masked is not None:
+        votes[masked] = 0.0
+    nearest = votes.max(axis=1)
+    for _ in range(SQUARINGS):
+        np.multiply(votes, votes, out=votes)
+    return votes, nearest

@@ -1,0 +1,55 @@
+"""One opinion out of several: a product of experts with learned, non-negative weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.estimation.probes.choices import error_odds, log_mass
+from ml_debugger.estimation.probes.sample import Sample, log_softmax
+
+__all__ = ["fit_mixture", "mixed"]
+
+LEAST = -12.0  # log probability below which one expert cannot veto a class
+PRIOR = 10.0
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+def mixed(scores: Float64, own: Int64, weights: Float64) -> tuple[Float64, Float64]:
+    """``(E, U)`` error log-odds of each expert, and ``(U,)`` of their product.
+
+    Args:
+        scores: ``(E, U, T)`` class scores.
+        own: ``(U,)`` column of the predicted class.
+        weights: ``(E,)``.
+    """
+    n_experts, n_rows, n_choices = scores.shape
+    rest, mine = log_mass(scores.reshape(-1, n_choices), np.tile(own, n_experts))
+    logs = scores - np.logaddexp(rest, mine).reshape(n_experts, n_rows, 1)
+    np.maximum(logs, LEAST, out=logs)
+    logs *= weights[:, None, None]
+    return (rest - mine).reshape(n_experts, n_rows), error_odds(logs.sum(axis=0), own)
+
+
+def fit_mixture(scores: Float64, sample: Sample) -> Float64:
+    """``(E,)`` weights >= 0 with the lowest log loss of the annotated class, shrunk towards equal ones."""
+    from scipy.optimize import minimize
+
+    column = sample.choices.find(sample.truth)
+    rows = sample.compared()
+    rows = rows[column[rows] >= 0]
+    column, positions = column[rows], np.arange(len(rows))
+    logs = np.stack([np.maximum(log_softmax(each[rows]), LEAST) for each in scores])
+    equal = np.full(len(logs), 1.0 / len(logs))
+
+    def loss(weights: Float64) -> tuple[float, Float64]:
+        total = log_softmax(np.tensordot(weights, logs, 1))
+        residual = np.exp(total)
+        residual[positions, column] -= 1.0
+        value = -total[positions, column].sum() + 0.5 * PRIOR * ((weights - equal) ** 2).sum()
+        return float(value), np.tensordot(logs, residual, 2) + PRIOR * (weights - equal)
+
+    found = minimize(loss, equal, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(equal))
+    return np.asarray(found.x)

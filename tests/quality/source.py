@@ -28,6 +28,18 @@ class SourceFile:
         return len(self.text.splitlines())
 
 
+def n_code_lines(text: str) -> int:
+    """Lines that hold code: no docstring, comment or blank line."""
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            first = node.body[0]
+            lines[first.lineno - 1 : first.end_lineno] = [""] * ((first.end_lineno or first.lineno) - first.lineno + 1)
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in lines)
+
+
 @dataclass(frozen=True)
 class Function:
     """One function and the number of its lines that hold code: no signature, docstring, comment or blank line."""

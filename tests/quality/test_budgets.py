@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from tests.quality.source import PACKAGE, ROOT, Class, SourceFile, classes, functions, source_files
+from tests.quality.source import PACKAGE, ROOT, Class, SourceFile, classes, functions, n_code_lines, source_files
 
 MAX_FILE = 400
 MEDIAN_FILE = 120
@@ -153,5 +153,6 @@ def test_every_package_has_its_tests() -> None:
 
 
 def test_there_is_a_line_of_test_for_every_line_of_source() -> None:
-    tests = (ROOT / "tests").rglob("*.py")
-    assert sum(len(path.read_text().splitlines()) for path in tests) >= sum(file.n_lines for file in source_files())
+    """Code against code: the docstrings that every public name must have are not counted."""
+    tests = sum(n_code_lines(path.read_text()) for path in (ROOT / "tests").rglob("*.py"))
+    assert tests >= sum(n_code_lines(file.text) for file in source_files())

@@ -88,3 +88,11 @@ def test_one_fold_calibrates_on_itself() -> None:
     log_odds, target = draw(50)
     expected = calibrate(fit_calibrator(log_odds, target), log_odds)
     np.testing.assert_array_equal(cross_calibrate(log_odds, target, np.zeros(50, dtype=np.int64)), expected)
+
+
+def test_a_line_that_would_fall_is_the_error_rate() -> None:
+    """Where the score is worse than none, its best rising line is flat at the rate, not the falling one made flat."""
+    log_odds, target = draw(2000)
+    calibrator = fit_calibrator(-log_odds, target)
+    assert calibrator["line"][1] == 0
+    assert calibrate(calibrator, np.zeros(1))[0] == pytest.approx(target.mean(), abs=2e-3)

@@ -109,7 +109,10 @@ def _fit_line(log_odds: Float64, soft: Float64) -> tuple[float, float]:
         line, current, moved = _descend(loss, line, step, current)
         if moved < 1e-9 * max(abs(current), 1.0):
             break
-    return float(line[0]), max(float(line[1]), 0.0)
+    if line[1] <= 0.0:  # the best line with a slope of 0, not the best falling line made flat
+        rate = float(soft.mean())
+        return float(np.log(rate / (1.0 - rate))), 0.0
+    return float(line[0]), float(line[1])
 
 
 def _descend(loss: Any, point: Float64, step: Float64, current: float) -> tuple[Float64, float, float]:

@@ -137,7 +137,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "workspace").write_text("")
-    with pytest.raises(StoreError, match="could not open the metadata database"):
+    with pytest.raises(StoreError, match=r"expected a folder, but .* is a file"):
         LocalService.open(str(tmp_path / "workspace"))
 
 

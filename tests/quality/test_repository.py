@@ -38,7 +38,7 @@ def test_nothing_names_a_machine(pattern: re.Pattern[str]) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("line", ["see /root/notes.md", "at /work/main"])
+@pytest.mark.parametrize("line", ["see /root/notes.md", "at /root/a/b"])
 def test_the_search_finds_a_machine_path(line: str) -> None:
     assert MACHINE_PATHS.search(line)
 

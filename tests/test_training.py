@@ -15,9 +15,11 @@ RUN = RunKey("blobs", "v1")
 
 
 def stored(kind, run=RUN, **narrow):
-    """Stored newest rows of a run as a list of dicts."""
+    """Stored newest rows of a run as a list of dicts: by time, and by id within one call, whose rows have one time."""
     rows = connect().service.scan(ScanRequest(run, kind, **narrow))
-    return sorted((row for batch in rows for row in batch.to_pylist()), key=lambda row: row["recorded_at"])
+    return sorted(
+        (row for batch in rows for row in batch.to_pylist()), key=lambda row: (row["recorded_at"], row["input_id"])
+    )
 
 
 @pytest.fixture

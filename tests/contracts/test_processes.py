@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_debugger.recording.writer import LOST_ROWS
 from tests.contracts.conftest import Place
 from tests.helpers.processes import ROOT
 from tests.helpers.rows import append, ids_of, make_tables, scan
@@ -91,13 +92,16 @@ def test_a_fork_doubles_nothing(tmp_path: Path) -> None:
     assert scan(place.open(), "records").num_rows == 2
 
 
-def test_a_failure_at_the_end_of_the_interpreter_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["end", "exit", "error", "fork", "spawn"])
+def test_rows_lost_at_the_end_are_told_once_and_by_the_exit_status(tmp_path: Path, how: str) -> None:
     place = Place(str(tmp_path / "workspace"), None)
     append(place.open(), make_tables(["a"]))
     tables = tmp_path / "workspace" / "tables"
     tables.rename(tmp_path / "moved")
     tables.write_text("a file in place of the folder")
-    process = start("leave", place, "end", stderr=subprocess.PIPE)
+    process = start("spawn" if how in ("fork", "spawn") else "leave", place, how, stderr=subprocess.PIPE)
     _, errors = process.communicate(timeout=120)
-    assert "8 rows are not stored" in errors
-    assert "StoreError" in errors
+    assert errors.count("8 rows are not stored") == errors.count("StoreError") == 1
+    assert "Exception ignored" not in errors
+    assert process.returncode == LOST_ROWS
+    assert ("on purpose" in errors) == (how == "error")

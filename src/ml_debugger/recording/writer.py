@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing.util
 import os
+import sys
 import threading
 import time
 import uuid
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import groupby
+from typing import Any, Final, TextIO, cast
 
 import pyarrow as pa
 
@@ -267,6 +269,9 @@ class _Buffer:
 _unsaved: set[Writer] = set()
 _unsaved_lock = threading.Lock()
 _watched_pid: int | None = None
+# Exit status of a process whose rows could not be stored when it ended.
+LOST_ROWS: Final = 120
+_lost_rows = False
 
 
 def _remember(writer: Writer) -> None:
@@ -275,9 +280,10 @@ def _remember(writer: Writer) -> None:
         _unsaved.add(writer)
         if _watched_pid != os.getpid():
             _watched_pid = os.getpid()
-            atexit.register(flush_all)
-            # children of multiprocessing end without running atexit handlers
-            multiprocessing.util.Finalize(None, flush_all, exitpriority=0)
+            atexit.register(_end)
+            # children of multiprocessing may end without running atexit handlers
+            multiprocessing.util.Finalize(None, _end, exitpriority=0)
+            multiprocessing.util.Finalize(None, _end_child, exitpriority=-1000)  # after all others
 
 
 def _forget(writer: Writer) -> None:
@@ -286,7 +292,7 @@ def _forget(writer: Writer) -> None:
 
 
 def flush_all() -> None:
-    """Flush every writer of this process; runs when the interpreter ends.
+    """Flush every writer of this process.
 
     Raises:
         StoreError: If rows could not be stored; every writer was tried.
@@ -312,10 +318,52 @@ def _tell(failures: list[str]) -> None:
         raise StoreError("; ".join(failures))
 
 
+def _end() -> None:
+    """Flush when the interpreter ends; what is lost is told once, and by the exit status."""
+    global _lost_rows  # noqa: PLW0603 - one exit status per process
+    try:
+        flush_all()
+    except StoreError as error:
+        with _unsaved_lock:
+            _unsaved.clear()  # this may be called again, by atexit after multiprocessing or the other way round
+        _lost_rows = True
+        if sys.stderr is not None:
+            sys.stderr.write(f"ml_debugger.errors.StoreError: the process ends and rows are lost: {error}\n")
+            sys.stderr = cast(TextIO, _FailingStream(sys.stderr))
+
+
+class _FailingStream:
+    """A stream that the interpreter cannot flush when it ends, which makes its exit status 120.
+
+    That is Python's own way of telling that buffered data was lost (see ``sys.exit``), and unlike ``os._exit`` it lets
+    the exit handlers of others run. Flushing by any Python code works.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def flush(self) -> None:
+        self._stream.flush()
+        try:
+            sys._getframe(1)
+        except ValueError:  # called by no Python code
+            raise StoreError("rows were lost") from None
+
+
+def _end_child() -> None:
+    """The same exit status for a child of multiprocessing that ends without finalising the interpreter."""
+    if _lost_rows and multiprocessing.parent_process() is not None and sys.exception() is None:
+        raise SystemExit(LOST_ROWS)
+
+
 def _forget_parent() -> None:
-    global _unsaved_lock  # noqa: PLW0603 - the parent may have held it while forking
+    global _unsaved_lock, _lost_rows  # noqa: PLW0603 - the parent may have held it while forking
     _unsaved_lock = threading.Lock()
     _unsaved.clear()
+    _lost_rows = False
 
 
 os.register_at_fork(after_in_child=_forget_parent)

@@ -370,6 +370,13 @@ def test_promises_and_their_absence() -> None:
     assert strict.info["limits"]["t_lo"] == 0
 
 
+def test_rows_next_to_a_hotspot_are_not_stable_whatever_can_be_promised() -> None:
+    result = evaluate({"train": make_part(500, 1), "val": make_part(900, 2)}, bootstrap=0, stable_risk=0.9)
+    limits = result.info["limits"]
+    assert 0.0 < limits["t_lo"] <= limits["t_hi"] / 2
+    assert all(row["count"] for row in result.zones.to_pylist() if row["zone"].endswith("_coverage"))
+
+
 def test_promises_given_up() -> None:
     result = evaluate({"train": make_part(300, 1), "val": make_part(600, 2)}, bootstrap=0, t_lo=0.04)
     assert "t_lo was set" in result.info["promise"]["sentence"]

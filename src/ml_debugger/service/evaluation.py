@@ -30,6 +30,7 @@ MIN_ROWS = 20
 FEW_TRAIN_ERRORS = 0.02  # an error rate on training rows below this says nothing about errors elsewhere
 STABLE = 1.0 / 3.0  # share of the error rate that stable_coverage promises, and what it promises if it cannot
 RELAXED = 1.0 / 2.0
+STABLE_LIMIT = 1.0 / 2.0  # share of t_hi that t_lo may reach: next to a hotspot nothing is stable, whatever the average
 NO_ERRORS_RISK = 0.01  # what stable_coverage tries to promise where no error was seen
 
 Bool = NDArray[np.bool_]
@@ -239,10 +240,11 @@ def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: Ev
     limits = fit_limits(
         probability[whole], score[whole], support[whole], plan.error_rate, options.model_dump(include=_LIMIT_OPTIONS)
     )
-    safe = whole & (support >= limits.min_support) & (probability < limits.t_hi)
+    safe = whole & (support >= limits.min_support) & (probability < limits.t_hi * STABLE_LIMIT)
     certifying = plan.labelled.certifying[held] if options.certification_share else whole
     promise = _promise(probability, is_error, certifying & safe, plan, options)
-    limits = replace(limits, t_lo=min(promise.threshold, limits.t_hi))
+    highest = limits.t_hi if options.t_lo is not None else limits.t_hi * STABLE_LIMIT
+    limits = replace(limits, t_lo=min(promise.threshold, highest))
     zones = assign_zones(limits, probability, score, support)
     zones[~whole] = OUTLIER_ZONE
     codes = task.codes(

@@ -16,6 +16,7 @@ from ml_debugger.cli import app
 from ml_debugger.errors import ShortResultWarning
 from ml_debugger.selection.strategies import STRATEGIES
 from ml_debugger.service.contract import QueryAnswer, RunKey
+from ml_debugger.store import open_store
 from tests.helpers.fake_service import FakeConnection, FakeService
 from tests.helpers.payloads import make_payload
 
@@ -28,7 +29,8 @@ def service(monkeypatch):
     made = FakeService(make_payload(), QueryAnswer(("7", "3", "11"), ("int", "int", "int"), (0.9, 0.8, 0.7)))
     homes = []
 
-    def connect(home=None):
+    def connect(home=None, create=True):
+        assert not create
         homes.append(home)
         return FakeConnection(made)
 
@@ -91,11 +93,6 @@ class TestLooking:
         assert (shown.exit_code, shown.stdout) == (0, "")
         assert "request an evaluation first" in shown.stderr
         assert "`mldebugger models` for the names" in shown.stderr
-
-    def test_no_model_names_the_workspace(self, tmp_path):
-        shown = run("models", "--home", str(tmp_path / "empty"))
-        assert (shown.exit_code, shown.stdout) == (0, "")
-        assert str(tmp_path / "empty") in shown.stderr
 
     def test_show_prints_the_summary(self, service):
         assert "AUROC" in run("show", RESULT).stdout
@@ -229,9 +226,43 @@ class TestTrouble:
 
 class TestModels:
     def test_an_empty_workspace_says_so(self, tmp_path):
-        shown = run("models", "--home", str(tmp_path / "new"))
+        open_store(str(tmp_path))
+        shown = run("models", "--home", str(tmp_path))
         assert (shown.exit_code, shown.stdout) == (0, "")
-        assert "No model was traced" in shown.stderr
+        assert f"No model was traced in the workspace {tmp_path} yet" in shown.stderr
+
+
+class TestAMisspeltPlace:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["models"],
+            ["results", "m", "v"],
+            ["show", "r"],
+            ["query", "r"],
+            ["report", "r"],
+            ["export", "r", "-o", "x.csv"],
+        ],
+    )
+    @pytest.mark.parametrize("exists", [True, False])
+    def test_is_an_error_and_stays_empty(self, tmp_path, command, exists):
+        home = tmp_path / "typo"
+        if exists:
+            home.mkdir()
+        shown = run(*command, "--home", str(home))
+        assert (shown.exit_code, shown.stdout) == (1, "")
+        assert shown.stderr.startswith(f"error: no workspace at {home}: ")
+        assert "--home or in MLD_HOME" in shown.stderr
+        assert list(tmp_path.rglob("*")) == [home] * exists
+
+    @pytest.mark.parametrize("database_url", ["", "sqlite:///{}/other.db"])
+    def test_in_an_object_store_or_database_makes_no_database(self, tmp_path, monkeypatch, database_url):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("MLD_DATABASE_URL", database_url.format(tmp_path))
+        shown = run("models", "--home", "s3://no-such-bucket/typo")
+        assert shown.exit_code == 1
+        assert "error: no workspace at s3://no-such-bucket/typo, or no metadata database" in shown.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestDemo:
@@ -256,6 +287,7 @@ def test_importing_the_command_line_loads_nothing_heavy():
 
 
 def test_the_installed_command_exits_with_the_code(tmp_path):
+    open_store(str(tmp_path))
     shown = subprocess.run(
         [sys.executable, "-c", "from ml_debugger.cli import main; main()", "show", "x", "--home", str(tmp_path)],
         capture_output=True,

@@ -259,7 +259,7 @@ class _Choice:
 def _connect(home: str | None) -> Connection:
     from ml_debugger.connect import connect
 
-    return connect(home=home)
+    return connect(home=home, create=False)  # a misspelt place must not become an empty workspace
 
 
 def _strategy(name: str | None, zones: list[str] | None, where: list[str] | None) -> str | dict[str, Any]:

@@ -66,7 +66,11 @@ class Connection:
 
 
 def connect(
-    api_endpoint: str | None = None, api_key: str | None = None, *, home: str | Path | None = None
+    api_endpoint: str | None = None,
+    api_key: str | None = None,
+    *,
+    home: str | Path | None = None,
+    create: bool = True,
 ) -> Connection:
     """Connection to the service that the arguments, or else the environment, name.
 
@@ -74,8 +78,10 @@ def connect(
         api_endpoint: Endpoint of a server; empty or None with ``MLD_API_ENDPOINT`` unset means embedded mode.
         api_key: Key for the server; not used in embedded mode.
         home: Workspace folder or object-store URL of the embedded mode; default ``MLD_HOME``.
+        create: Make the workspace where there is none.
 
     Raises:
+        NotFoundError: If there is no workspace and none is to be made.
         ServiceConnectionError: If an endpoint is named: this version has the embedded mode only.
         StoreError: If the workspace cannot be opened.
     """
@@ -87,7 +93,12 @@ def connect(
             "server); unset MLD_API_ENDPOINT or pass api_endpoint=''"
         )
     location = expand_home(read_setting("MLD_HOME", home))
-    return Connection(location, _local_service(location, read_setting("MLD_DATABASE_URL")))
+    database_url = read_setting("MLD_DATABASE_URL")
+    if not create:
+        from ml_debugger.store import check_present
+
+        check_present(location, database_url or None)
+    return Connection(location, _local_service(location, database_url))
 
 
 def _local_service(location: str, database_url: str) -> Service:

@@ -11,6 +11,6 @@ artefacts that nobody lists, never rows without a name.
 """
 
 from ml_debugger.store.tables import TableKey, Tables
-from ml_debugger.store.workspace import STORES, Workspace, open_store
+from ml_debugger.store.workspace import STORES, Workspace, check_present, open_store
 
-__all__ = ["STORES", "TableKey", "Tables", "Workspace", "open_store"]
+__all__ = ["STORES", "TableKey", "Tables", "Workspace", "check_present", "open_store"]

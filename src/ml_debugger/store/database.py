@@ -17,7 +17,7 @@ from ml_debugger.errors import ConfigError, StoreError
 from ml_debugger.store.failures import store_errors
 from ml_debugger.store.migrations import HEAD
 
-__all__ = ["METADATA", "models", "open_database", "reading", "results", "runs"]
+__all__ = ["METADATA", "database_file", "models", "open_database", "reading", "results", "runs"]
 
 METADATA: Final = sa.MetaData()
 
@@ -76,6 +76,17 @@ def open_database(url: str | URL) -> Engine:
             with _migration_lock(engine) as connection:
                 _upgrade(connection)
         return engine
+
+
+def database_file(url: str | URL) -> Path | None:
+    """The file that an SQLite database is kept in; None for other databases.
+
+    Raises:
+        ConfigError: If it is no SQLAlchemy URL.
+    """
+    parsed = _parse_url(url)
+    kept = parsed.get_backend_name() == "sqlite" and parsed.database and "uri" not in parsed.query
+    return Path(str(parsed.database)) if kept else None
 
 
 @contextmanager

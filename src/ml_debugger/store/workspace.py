@@ -11,15 +11,15 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.engine import URL
 
-from ml_debugger.errors import ConfigError, StoreError
+from ml_debugger.errors import ConfigError, NotFoundError, StoreError
 from ml_debugger.store.artifacts import Artifacts
-from ml_debugger.store.database import open_database
+from ml_debugger.store.database import database_file, open_database
 from ml_debugger.store.delta import DeltaTables
 from ml_debugger.store.memory import MemoryTables
 from ml_debugger.store.metadata import Metadata
 from ml_debugger.store.tables import Tables
 
-__all__ = ["STORES", "Workspace", "open_store"]
+__all__ = ["STORES", "Workspace", "check_present", "open_store"]
 
 
 # delta-rs panics on these in the path of a folder, or takes them for something else.
@@ -59,8 +59,32 @@ def open_store(location: str, database_url: str | None = None) -> Workspace:
     return factory(location, database_url)
 
 
+def check_present(location: str, database_url: str | None = None) -> None:
+    """Check that a workspace was made at a place before, and make nothing.
+
+    An object store, or another database than SQLite, is not asked: there only what is on this machine is looked at.
+
+    Raises:
+        NotFoundError: If there is none.
+    """
+    scheme = urlsplit(location).scheme if "://" in location else ""
+    if scheme == "memory" or scheme not in STORES:
+        return  # made anew by every process, or refused by ``open_store``
+    root = _root_of(location)
+    if "://" not in root and Path(root).is_file():
+        return  # ``open_store`` says so
+    file = database_file(database_url or _database_of(root))
+    there = ("://" in root or Path(root).is_dir()) and (file is None or file.is_file())
+    if not there:
+        lacking = "" if file is None or file.parent == Path(root) else f", or no metadata database {file}"
+        raise NotFoundError(
+            f"no workspace at {root}{lacking}: nothing was traced there from this machine; check the spelling, and "
+            "name the workspace that the tracer used with --home or in MLD_HOME"
+        )
+
+
 def _open_folder(location: str, database_url: str | None) -> Workspace:
-    root = str(Path(location).expanduser().absolute())
+    root = _root_of(location)
     if unquote(root) != root:
         raise ConfigError(f"MLD_HOME: a folder whose path has a percent-encoded character cannot be used, got {root!r}")
     refused = sorted(set(root) & _REFUSED | {char for char in root if not char.isprintable()})
@@ -71,24 +95,32 @@ def _open_folder(location: str, database_url: str | None) -> Workspace:
         )
     if Path(root).exists() and not Path(root).is_dir():
         raise StoreError(f"MLD_HOME: expected a folder, but {root} is a file; name another place")
-    metadata = Metadata(open_database(database_url or _sqlite_url(f"{root}/metadata.db")))
+    metadata = Metadata(open_database(database_url or _database_of(root)))
     return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
 
 
 def _open_file_url(location: str, database_url: str | None) -> Workspace:
-    return _open_folder(unquote(urlsplit(location).path), database_url)
+    return _open_folder(_root_of(location), database_url)
 
 
 def _open_object_store(location: str, database_url: str | None) -> Workspace:
-    root = location.rstrip("/")
+    root = _root_of(location)
+    metadata = Metadata(open_database(database_url or _database_of(root)))
+    return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
+
+
+def _root_of(location: str) -> str:
+    """A folder's absolute path, or the URL of an object store without a slash at its end."""
+    if urlsplit(location).scheme == "file" and "://" in location:
+        location = unquote(urlsplit(location).path)
+    return location.rstrip("/") if "://" in location else str(Path(location).expanduser().absolute())
+
+
+def _database_of(root: str) -> URL:
+    """URL of the default database; its path may hold characters that mean something in a URL."""
     name = hashlib.sha256(root.encode()).hexdigest()[:16]
-    default = _sqlite_url(f"{Path('~/.mldebugger/workspaces').expanduser()}/{name}.db")
-    return Workspace(root, DeltaTables(root), Metadata(open_database(database_url or default)), Artifacts(root))
-
-
-def _sqlite_url(file: str) -> URL:
-    """URL of a file whose path may hold characters that mean something in a URL."""
-    return URL.create("sqlite", database=file)
+    of_url = f"{Path('~/.mldebugger/workspaces').expanduser()}/{name}.db"
+    return URL.create("sqlite", database=of_url if "://" in root else f"{root}/metadata.db")
 
 
 def _open_memory(location: str, database_url: str | None) -> Workspace:

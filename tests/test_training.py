@@ -141,8 +141,12 @@ def test_names_must_be_storable(bad):
 
 def test_another_architecture_under_the_same_name_is_an_error_that_says_so():
     ClassificationTracer(fitted_net(), "blobs", "v1")
-    with pytest.raises(ArchitectureMismatchError, match="blobs"):
+    with pytest.raises(ArchitectureMismatchError) as caught:
         ClassificationTracer(BlobNet(hidden=32), "blobs", "v2")
+    assert (
+        "was first used with architecture BlobNet (212 parameters, body.0.weight (16, 8) to head.weight (4, 16)), "
+        "got BlobNet (420 parameters, body.0.weight (32, 8) to head.weight (4, 32));" in str(caught.value)
+    )
 
 
 def test_force_table_recreate_removes_this_version_and_spares_its_neighbour():
@@ -165,7 +169,7 @@ def test_a_callable_needs_no_torch_and_its_name_is_bound_at_its_first_call():
     assert [row["label"] for row in rows] == [0, 1, 2]
     assert {row["weights_hash"] for row in rows} == {None}
     other = ClassificationTracer(lambda x: x[:, :2], "plain", "v1")
-    with pytest.raises(ArchitectureMismatchError, match="plain"):
+    with pytest.raises(ArchitectureMismatchError, match=r"\(3 classes, no features\), got callable \(2 classes,"):
         other(np.eye(3, dtype=np.float32), [0, 1, 0], [0, 1, 2])
 
 

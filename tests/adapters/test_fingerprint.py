@@ -15,6 +15,7 @@ from ml_debugger.adapters.fingerprint import (
     WeightsHash,
     callable_architecture,
     module_architecture,
+    module_summary,
     unwrap,
 )
 
@@ -59,6 +60,13 @@ def test_other_architectures_differ() -> None:
     assert first != module_architecture(net(activation=nn.GELU))
     assert first != module_architecture(nn.Sequential(net()))
     assert first == module_architecture(net())
+
+
+def test_a_person_knows_a_model_by_its_summary() -> None:
+    shown = "Sequential (7,210 parameters, 0.weight (40, 3, 3, 3) to 4.weight (10, 600))"
+    assert module_summary(net()) == module_summary(torch.compile(nn.DataParallel(net()))) == shown
+    assert module_summary(nn.Sequential(torch.compile(nn.Linear(2, 3)))).endswith("0.weight (3, 2) to 0.weight (3, 2))")
+    assert module_summary(nn.ReLU()) == "ReLU (0 parameters)"
 
 
 def test_caches_in_buffers_do_not_count() -> None:

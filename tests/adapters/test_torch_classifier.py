@@ -78,6 +78,7 @@ def test_reads_features_logits_label_and_score() -> None:
     assert adapter.describe() == {
         "adapter": "torch_classifier",
         "model": "Net",
+        "architecture": "Net (81 parameters, conv.weight (6, 1, 3, 3) to fc.weight (3, 6))",
         "head": "fc",
         "feature_layers": ["input of fc"],
         "n_features": N_FEATURES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pyarrow as pa
@@ -64,6 +65,25 @@ def test_another_model_under_a_known_name_is_an_error(
     with pytest.raises(ArchitectureMismatchError, match=message):
         append(service, {}, schema=replace(SCHEMA, **change))
     assert ids_of(scan(service)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (None, None, "architecture 'arch', got 'other';"),
+        (None, "B (2)", "architecture 'arch', got 'other' = B (2);"),
+        ("A (1)", None, "architecture 'arch' = A (1), got 'other';"),
+        ("A (1)", "B (2)", "architecture A (1), got B (2);"),
+        ("A (1)", "A (1)", "architecture 'arch', got 'other': each is A (1), but"),
+    ],
+)
+def test_two_architectures_are_told_apart_in_words(
+    service: LocalService, old: str | None, new: str | None, message: str
+) -> None:
+    append(service, {}, schema=SCHEMA)
+    append(service, {}, schema=replace(SCHEMA, architecture=old))  # known before without words: they are added
+    with pytest.raises(ArchitectureMismatchError, match=re.escape(message)):
+        append(service, {}, schema=replace(SCHEMA, architecture_hash="other", architecture=new))
 
 
 def test_recreate_may_change_the_architecture_of_the_only_version(service: LocalService) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,25 @@ def test_the_scripts_lead_back(tmp_path: Path) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     assert sa.inspect(engine).get_table_names() == ["alembic_version"]
+
+
+def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    url = f"sqlite:///{tmp_path}/metadata.db"
+    config = Config()
+    config.set_main_option("script_location", "ml_debugger.store:migrations")
+    with open_database(url).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        row = "('model', 'classification', 'arch', NULL, NULL, '{}', '{}', '2026-01-01 00:00:00')"
+        connection.exec_driver_sql(f"INSERT INTO models VALUES {row}")
+    metadata = Metadata(open_database(url))
+    assert metadata.model("model") == ROW
+    described = replace(ROW, architecture="Net (3 parameters)")
+    assert metadata.bind_model(described, ROW)
+    assert metadata.model("model") == described
 
 
 def test_eight_processes_make_it_at_once(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Adapter(Protocol):
         """
 
     def describe(self) -> dict[str, Any]:
-        """What was found: feature layer, widths, how the output was read."""
+        """What was found: feature layer, widths, how the output was read; as ``architecture``, the model in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ml_debugger.adapters.layers import clean_path
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["WeightsHash", "callable_architecture", "module_architecture", "unwrap"]
+__all__ = ["WeightsHash", "callable_architecture", "module_architecture", "module_summary", "unwrap"]
 
 # Elements read per parameter tensor, evenly spaced: 100 M parameters in 200 tensors cost a few milliseconds.
 SAMPLES: Final = 512
@@ -48,6 +50,14 @@ def module_architecture(model: nn.Module) -> str | None:
     return _digest(json.dumps(list(_tree(model, ""))).encode())
 
 
+def module_summary(model: nn.Module) -> str:
+    """An architecture in the words by which a person knows it: class, number of parameters, first and last weights."""
+    named = [(clean_path(name), parameter) for name, parameter in unwrap(model).named_parameters()]
+    weights = [f"{name} {tuple(parameter.shape)}" for name, parameter in named if parameter.ndim > 1]
+    ends = f", {weights[0]} to {weights[-1]}" if weights else ""
+    return f"{_class_name(unwrap(model))} ({sum(parameter.numel() for _, parameter in named):,} parameters{ends})"
+
+
 def callable_architecture(task: str, fields: dict[str, int | None]) -> str:
     """Hash of a bare callable: its task, and the names and widths of what it returns. Never its code or address."""
     return _digest(json.dumps([task, sorted(fields.items())]).encode())
@@ -55,11 +65,15 @@ def callable_architecture(task: str, fields: dict[str, int | None]) -> str:
 
 def _tree(module: nn.Module, path: str) -> Iterator[list[Any]]:
     module = unwrap(module)
-    yield [path, str(getattr(module, "original_name", type(module).__name__))]
+    yield [path, _class_name(module)]
     for name, tensor in _own_tensors(module):
         yield [path, name, list(tensor.shape)]
     for name, child in module.named_children():
         yield from _tree(child, f"{path}.{name}" if path else name)
+
+
+def _class_name(module: nn.Module) -> str:
+    return str(getattr(module, "original_name", type(module).__name__))
 
 
 def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

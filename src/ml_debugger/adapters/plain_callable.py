@@ -72,10 +72,17 @@ class CallableClassifier:
         return {
             "adapter": self.name,
             "model": self._model_name,
+            "architecture": self._architecture(),
             "n_features": fields.get("features"),
             "n_classes": fields.get("logits"),
             "output": self._reader.kind,
         }
+
+    def _architecture(self) -> str | None:
+        if self._fields is None:
+            return None
+        n_features = self._fields["features"]
+        return f"callable ({self._fields['logits']} classes, {n_features or 'no'} features)"
 
 
 def _function_of(model: Any) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from ml_debugger.adapters.arrays import to_float32
 from ml_debugger.adapters.capture import LayerCapture, Probe, hooked, pool
 from ml_debugger.adapters.classification import Kind, LogitReader, classification_output
 from ml_debugger.adapters.compiled import compiled_entry, eager, runs_compiled, warn_uncompiled
-from ml_debugger.adapters.fingerprint import WeightsHash, module_architecture, unwrap
+from ml_debugger.adapters.fingerprint import WeightsHash, module_architecture, module_summary, unwrap
 from ml_debugger.adapters.head import Head, find_head, head_candidates, takes_channels_first
 from ml_debugger.adapters.inputs import call_rule
 from ml_debugger.adapters.layers import LOGITS_ALIAS, clean_path, named_layers, resolve_layers
@@ -58,6 +58,7 @@ class TorchClassifier:
         self._weights = WeightsHash(model)
         self._lock = threading.Lock()
         self._architecture: str | None = None
+        self._summary: str | None = None
         self._head: Head | None = None
         self._eager = False
         self._widths: tuple[int | None, int] | None = None
@@ -191,6 +192,7 @@ class TorchClassifier:
         return {
             "adapter": self.name,
             "model": str(getattr(self._inner, "original_name", type(self._inner).__name__)),
+            "architecture": self._summarise(),
             "head": self._head.path if self._head else None,
             "feature_layers": None if self._features is None else [f"{c.side} of {c.path}" for c in self._features],
             "n_features": n_features,
@@ -198,6 +200,11 @@ class TorchClassifier:
             "output": self._reader.kind,
             "runs_uncompiled": self._eager,
         }
+
+    def _summarise(self) -> str | None:
+        if self._summary is None and self.architecture_hash is not None:
+            self._summary = module_summary(self._model)
+        return self._summary
 
 
 _COMPILED = (

@@ -164,6 +164,7 @@ class Recorder:
             n_classes=_width(output.logits) if output else None,
             fields=self.fields,
             label_fields=self._label_fields,
+            architecture=self.adapter.describe().get("architecture"),
         )
 
     def _input_rows(self, ids: InputIds, call: Call) -> pa.Table:

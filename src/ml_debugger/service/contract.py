@@ -43,6 +43,7 @@ class ModelSchema:
     """What a ``model_name`` is bound to at first use; a later difference is an ArchitectureMismatchError.
 
     ``n_features`` and ``n_classes`` are None until the first rows were seen, or where the model shows none.
+    ``architecture`` says in words what the hash stands for.
     """
 
     task: str
@@ -51,6 +52,7 @@ class ModelSchema:
     n_classes: int | None = None
     fields: tuple[Field, ...] = ()
     label_fields: tuple[Field, ...] | None = None  # None: the caller (a DataFilter) knows nothing of labels
+    architecture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,12 +75,15 @@ def merge(bound: ModelRow, schema: ModelSchema, *, rebind: bool = False) -> Mode
             architecture_hash=schema.architecture_hash,
             n_features=schema.n_features,
             n_classes=schema.n_classes,
+            architecture=schema.architecture,
         )
-    for name, what in (("task", "task"), ("architecture_hash", "architecture")):
-        if getattr(bound, name) != getattr(schema, name):
-            raise _mismatch(bound, f"{what} {getattr(bound, name)!r}", repr(getattr(schema, name)))
+    if bound.task != schema.task:
+        raise _mismatch(bound, f"task {bound.task!r}", repr(schema.task))
+    if bound.architecture_hash != schema.architecture_hash:
+        raise _mismatch(bound, *_architectures(bound, schema))
     return replace(
         row,
+        architecture=bound.architecture or schema.architecture,
         n_features=_merged_width(bound, "features per unit", bound.n_features, schema.n_features),
         n_classes=_merged_width(bound, "classes", bound.n_classes, schema.n_classes),
     )
@@ -129,6 +132,7 @@ def _new_row(model_name: str, schema: ModelSchema) -> ModelRow:
         schema.n_classes,
         {field.name: field.type for field in schema.fields},
         {field.name: field.type for field in schema.label_fields or ()},
+        schema.architecture,
     )
 
 
@@ -163,6 +167,18 @@ def _check_widths(table: pa.Table, bound: ModelRow) -> None:
         lengths = pc.unique(pc.drop_null(pc.list_value_length(table[column]))).to_pylist()
         if any(length != expected for length in lengths):
             raise _mismatch(bound, f"{expected} values in {column}", f"{lengths}")
+
+
+def _architectures(bound: ModelRow, schema: ModelSchema) -> tuple[str, str]:
+    """Two architectures that differ, in words where they are known and tell them apart, else by their hashes."""
+    old, new = bound.architecture, schema.architecture
+    if old and new and old != new:
+        return f"architecture {old}", new
+    if old and new:
+        same = f": each is {old}, but kinds, names or other shapes of their layers differ"
+        return f"architecture {bound.architecture_hash!r}", f"{schema.architecture_hash!r}{same}"
+    first, second = (f" = {words}" if words else "" for words in (old, new))
+    return f"architecture {bound.architecture_hash!r}{first}", f"{schema.architecture_hash!r}{second}"
 
 
 def _mismatch(bound: ModelRow, expected: str, got: str) -> ArchitectureMismatchError:

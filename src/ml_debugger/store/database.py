@@ -32,6 +32,7 @@ models = sa.Table(
     sa.Column("fields", sa.JSON, nullable=False),
     sa.Column("label_fields", sa.JSON, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("architecture", sa.Text),
 )
 runs = sa.Table(
     "runs",

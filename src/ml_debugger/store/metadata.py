@@ -20,7 +20,11 @@ __all__ = ["Metadata", "ModelRow", "ResultRow"]
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """What a model's name is bound to. ``fields`` and ``label_fields`` map column name to type."""
+    """What a model's name is bound to. ``fields`` and ``label_fields`` map column name to type.
+
+    ``architecture`` says in words what ``architecture_hash`` stands for; None where the adapter or an older version of
+    this library did not tell.
+    """
 
     model_name: str
     task: str
@@ -29,6 +33,7 @@ class ModelRow:
     n_classes: int | None
     fields: Mapping[str, str]
     label_fields: Mapping[str, str]
+    architecture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +172,12 @@ def _columns_of(row: ModelRow) -> dict[str, Any]:
         "n_classes": row.n_classes,
         "fields": dict(row.fields),
         "label_fields": dict(row.label_fields),
+        "architecture": row.architecture,
     }
 
 
 def _model_row(row: sa.Row[Any]) -> ModelRow:
-    return ModelRow(
-        row.model_name, row.task, row.architecture_hash, row.n_features, row.n_classes, row.fields, row.label_fields
-    )
+    return ModelRow(**{name: getattr(row, name) for name in ModelRow.__dataclass_fields__})
 
 
 def _result_row(row: sa.Row[Any]) -> ResultRow:

@@ -209,6 +209,18 @@ def test_labels_instead_of_logits_are_refused() -> None:
         find_adapter(Model()).run(images(), 4)
 
 
+@pytest.mark.parametrize("squash", [True, False])
+def test_an_unknown_head_that_gives_probabilities_is_told_to_give_logits(squash: bool) -> None:
+    class Model(Net):
+        def answer(self, logits: torch.Tensor) -> Any:
+            difference = logits[:, 1] - logits[:, 0]
+            return difference.sigmoid() if squash else difference - 5
+
+    with pytest.raises(CaptureError, match="no layer was found whose output is the logits") as caught:
+        find_adapter(Model(2)).run(images(4), 4)
+    assert ("return the logits, before the sigmoid" in str(caught.value)) == squash
+
+
 def test_number_of_inputs_must_fit() -> None:
     with pytest.raises(InputError, match=r"3 ids were given, but the model returned logits for 4 inputs"):
         find_adapter(Net()).run(images(4), 3)

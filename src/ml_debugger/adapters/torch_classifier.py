@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +18,7 @@ from ml_debugger.adapters.head import Head, find_head, head_candidates, takes_ch
 from ml_debugger.adapters.inputs import call_rule
 from ml_debugger.adapters.layers import LOGITS_ALIAS, clean_path, named_layers, resolve_layers
 from ml_debugger.adapters.outputs import find_logits
-from ml_debugger.errors import CaptureError, MLDebuggerWarning
+from ml_debugger.errors import CaptureError, MLDebuggerWarning, warn
 from ml_debugger.types import ModelOutput
 
 if TYPE_CHECKING:
@@ -154,19 +153,19 @@ class TorchClassifier:
 
         opaque = isinstance(self._inner, torch.jit.ScriptModule | torch.fx.GraphModule) and not any_ran
         if not opaque and len(rows):
+            squashed = bool(((rows >= 0) & (rows <= 1)).all())
             raise CaptureError(
-                "no layer was found whose output is the logits, so the features are unknown; pass target_layers="
-                "{'features': '<module path>'} (top modules: "
+                "no layer was found whose output is the logits, so the features are unknown; "
+                f"{_SQUASHED if squashed else ''}pass target_layers={{'features': '<module path>'}} (top modules: "
                 f"{[name for name in self._layers if '.' not in name]}), or lambda x: model(x) in place of the model "
                 "to record logits alone. " + _COMPILED
             )
         if opaque:
             self._features = []
-            warnings.warn(
+            warn(
                 f"{type(self._inner).__name__}: the layers of a scripted or exported model cannot be read, only its "
                 "logits are recorded; pass the original nn.Module to record features too",
                 MLDebuggerWarning,
-                stacklevel=2,
             )
         return classification_output(self._read_logits(rows), None)
 
@@ -207,6 +206,7 @@ class TorchClassifier:
         return self._summary
 
 
+_SQUASHED = "what it returned lies in 0..1, like probabilities: return the logits, before the sigmoid or softmax, or "
 _COMPILED = (
     "If the model calls code compiled by torch.compile that ran before, call torch.compiler.reset() first, compile the "
     "whole model with model = torch.compile(model), or make the calls inside "

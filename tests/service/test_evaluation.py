@@ -255,6 +255,9 @@ def test_broken_logits_everywhere() -> None:
     part.logits = np.full_like(part.logits, np.nan)
     with pytest.raises(EvaluationError, match="too few usable rows: 100 of 100"):
         evaluate({"train": make_part(100, 1), "val": part})
+    part.features = np.full_like(part.features, np.nan)
+    with pytest.raises(EvaluationError, match="too few usable rows: 100 of 100"):
+        evaluate({"val": part})  # and no warning of "0 of 100 rows"
 
 
 def test_without_features_the_logits_do() -> None:

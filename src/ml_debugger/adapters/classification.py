@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_debugger.adapters.arrays import resolution, to_float32
-from ml_debugger.errors import CaptureError, MLDebuggerWarning
+from ml_debugger.errors import CaptureError, MLDebuggerWarning, warn
 from ml_debugger.types import ModelOutput
 
 __all__ = ["Kind", "LogitReader", "classification_output", "kind_of"]
@@ -75,11 +74,10 @@ def kind_of(values: NDArray[np.float32], tolerance: float = 1e-4) -> Kind | None
         return "one_logit"
     if len(finite) >= SURE_ROWS:
         return "one_probability"
-    warnings.warn(
+    warn(
         f"the model returned one number per input, all in 0..1, for only {len(finite)} inputs: read as logits of "
         "class 1; if they are probabilities, return both columns (1 - p, p) instead",
         MLDebuggerWarning,
-        stacklevel=2,
     )
     return "one_logit"
 

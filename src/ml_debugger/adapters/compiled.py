@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import sys
 import types
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ml_debugger.adapters.fingerprint import unwrap
-from ml_debugger.errors import MLDebuggerWarning
+from ml_debugger.errors import MLDebuggerWarning, warn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,10 +79,9 @@ def eager() -> AbstractContextManager[Any]:
 
 def warn_uncompiled(layer: str) -> None:
     """Say that a model runs uncompiled, and how it would not."""
-    warnings.warn(
+    warn(
         f"layer {layer!r} runs inside code compiled by torch.compile, where it cannot be read: calls through this "
         "object run uncompiled. To keep the speed, compile the whole model: model = torch.compile(model), not a part "
         "of it and not model.compile()",
         MLDebuggerWarning,
-        stacklevel=2,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from ml_debugger import columns
 from ml_debugger.analysis import Certificate, ZoneLimits, assign_zones, certify, code_table, fit_limits, zone_table
 from ml_debugger.analysis.intervals import binomial_interval, rows_for_promise
-from ml_debugger.errors import EvaluationError, EvaluationWarning
+from ml_debugger.errors import EvaluationError, EvaluationWarning, warn
 from ml_debugger.estimation import ErrorModel, FitSettings, measure
 from ml_debugger.estimation.folds import split_groups
 from ml_debugger.service.contract import EvaluationRequest, Progress
@@ -106,10 +105,10 @@ def _choose_vectors(task: Task, rows: Rows) -> str:
     has_logits, whole = task.usable(rows.units, "features")
     if whole.sum() * 2 >= has_logits.sum() and whole.any():
         return "features"
-    if rows.units.features.shape[1]:
-        count = int((has_logits & ~whole).sum())
+    count = int((has_logits & ~whole).sum())
+    if rows.units.features.shape[1] and count:
         _warn(rows.notes, f"{count} of {len(whole)} rows have NaN or infinite features: the logits are used instead")
-    else:
+    elif not rows.units.features.shape[1]:
         rows.notes.append("the model shows no features: error estimation rests on its logits alone")
     return "logits"
 
@@ -228,7 +227,7 @@ def _note_extremes(rows: Rows, usable: Bool, errors: int, count: int) -> None:
 
 def _warn(notes: list[str], text: str) -> None:
     notes.append(text)
-    warnings.warn(text, EvaluationWarning, stacklevel=2)
+    warn(text, EvaluationWarning)
 
 
 def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: EvaluationOptions) -> Evaluation:

@@ -18,7 +18,8 @@ def test_clean_rows_are_promised_up_to_where_errors_begin() -> None:
     assert found.errors == int(wrong[proba < found.threshold].sum())
     assert found.bound == pytest.approx(binomial_upper(found.errors, found.rows, 0.975))
     assert found.bound <= 0.05
-    assert "5.00%" in found.sentence
+    assert found.sentence.startswith("at most 5.00% of these rows are wrong")
+    assert found.sentence.endswith(f"so the bound found is {found.bound:.2%}, within the limit of 5.00%")
     assert "95%" in found.sentence
     assert str(found.rows) in found.sentence
 

@@ -101,7 +101,8 @@ def _promise(found: tuple[float, int, int], risk: float, confidence: float, leve
     bound = binomial_upper(wrong, rows, level)
     sentence = (
         f"at most {risk:.2%} of these rows are wrong, with {confidence:.0%} confidence, for data like the traced data: "
-        f"{wrong} of {rows} certification rows were wrong, which bounds the rate at {bound:.2%}"
+        f"{wrong} of {rows} certification rows were wrong, so the bound found is {bound:.2%}, within the limit of "
+        f"{risk:.2%}"
     )
     return Certificate(threshold, risk, confidence, rows, wrong, bound, sentence)
 

@@ -103,12 +103,12 @@ def _fit_target(
     record["nll"] = record["baseline_nll"]
     reason = settings.why_baseline or _too_few(target, len(np.unique(groups)), settings)
     if reason:
-        return arrays, {**record, "reason": f"calibrated baseline: {reason}"}, base, base
+        return arrays, {**record, "reason": f"the calibrated confidence: {reason}"}, base, base
     learned, learned_arrays = _cross_fit(design, target, folds, settings)
     loss = log_loss(learned, target)
     record["learned_nll"] = float(loss.mean())
     gains = {
-        "the calibrated baseline": log_loss(base, target) - loss,
+        "it": log_loss(base, target) - loss,
         "the error rate alone": log_loss(_rate(target, folds), target) - loss,
     }
     adopted, reason = _gate(gains, groups, record["learned_nll"])
@@ -160,13 +160,16 @@ def _gate(gains: Mapping[str, Float64], groups: NDArray[Any], learned: float) ->
     for rival, gain in gains.items():
         sums = np.bincount(member, gain)
         margin = float(np.sqrt(((sums - sums.mean()) ** 2).sum()) / len(gain))
-        figures = f"out-of-fold log loss {learned:.4f} against {learned + gain.mean():.4f} of {rival}"
         if not float(gain.mean()) > margin:
-            return False, f"calibrated baseline: {figures}, not better by more than one standard error ({margin:.4f})"
+            worse, aside = ("not clearly better", ", within chance") if gain.mean() > 0 else ("no better", "")
+            return False, (
+                f"the calibrated confidence: the learned error model was {worse} than {rival} "
+                f"(log loss {learned:.3f} against {learned + gain.mean():.3f}{aside})"
+            )
     first = next(iter(gains.values())).mean()
     return True, (
-        f"learned score: out-of-fold log loss {learned:.4f}, lower by {first:.4f} than the calibrated baseline, "
-        "better by more than one standard error"
+        "the learned error model: clearly better than the calibrated confidence "
+        f"(log loss {learned:.3f} against {learned + first:.3f})"
     )
 
 

@@ -356,7 +356,7 @@ def _info(
     estimator = {
         name: {**target, "used": target["learners"] or ["baseline"]} for name, target in meta["targets"].items()
     }
-    reasons = [f"{name}: {target['reason']}" for name, target in estimator.items() if not target["learners"]]
+    reasons = [f"{name} is {target['reason']}" for name, target in estimator.items() if not target["learners"]]
     return {
         "limits": limits.to_json(),
         "promise": certified,

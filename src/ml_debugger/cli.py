@@ -30,7 +30,7 @@ __all__ = ["app", "main"]
 EXIT_ERROR: Final = 1
 _EXPORTED: Final = ("input_id", "unit", "label", "score", "error_proba", "zone", "support")
 
-_HELP = """Find the unlabelled samples that your trained vision model gets wrong.
+_HELP = """Find the unlabelled samples that your trained model gets wrong.
 
 New here? Run  mldebugger demo  and look at the report that it writes.
 

@@ -89,7 +89,7 @@ def run_command(line: str, names: dict[str, Any]) -> str:
         return ""
     from ml_debugger.cli import app
 
-    shown, real = "digits_cnn_v1_classification_v1_20251219", names["result"].result_name
+    shown, real = "digits_cnn_v1_classification_v1_20261123", names["result"].result_name
     done = CliRunner().invoke(app, [real if word == shown else word for word in words[2:]])
     if done.exit_code != 0:
         raise AssertionError(f"{line}: exit code {done.exit_code}: {done.output}") from done.exception

@@ -16,6 +16,14 @@ def test_text_holds_zones_metrics_promise_and_notes():
     assert "0.890 to 0.910" in text
 
 
+def test_long_sentences_are_wrapped():
+    note = " ".join(["word"] * 60)
+    payload = make_payload(notes=[note])
+    text = summary_text(payload.info, payload.metrics, payload.zones.to_pylist())
+    assert max(map(len, text.splitlines())) <= 100
+    assert f"note: {note}" in " ".join(text.split())
+
+
 def test_an_epoch_without_a_number_is_named_so():
     payload = make_payload(n_epoch=None, notes=[])
     text = summary_text(payload.info, payload.metrics, payload.zones.to_pylist())

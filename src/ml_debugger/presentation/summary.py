@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from ml_debugger.presentation.palette import THEMES
 from ml_debugger.presentation.tables import MetricRow, metric_rows, text_table, zone_rows
 
 __all__ = ["summary_html", "summary_text"]
+
+WIDTH: Final = 100
 
 
 def summary_text(info: Mapping[str, Any], metrics: Mapping[str, Any], zones: Iterable[Mapping[str, Any]]) -> str:
@@ -25,8 +28,8 @@ def summary_text(info: Mapping[str, Any], metrics: Mapping[str, Any], zones: Ite
         [(row.title, row.ours, row.interval, row.baseline) for row in metric_rows(metrics)],
         right=(1, 2, 3),
     )
-    promises = [f"{row.zone}: {row.promise}" for row in rows if row.promise]
-    notes = [f"note: {note}" for note in info.get("notes") or ()]
+    promises = [_wrapped(f"{row.zone}: {row.promise}") for row in rows if row.promise]
+    notes = [_wrapped(f"note: {note}") for note in info.get("notes") or ()]
     parts = [_title(info), "\n".join(notes), zone_table, "\n".join(promises), metric_table]
     return "\n\n".join(part for part in parts if part)
 
@@ -54,6 +57,10 @@ def _metric_cells(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
         return (f'<span title="{escape(row.meaning)}">{escape(row.title)}</span>', row.ours, row.interval, row.baseline)
 
     return [cells(row) for row in metric_rows(metrics)]
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _title(info: Mapping[str, Any]) -> str:

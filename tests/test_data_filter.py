@@ -335,7 +335,23 @@ def test_a_plain_callable_reads_its_own_pass_by_default():
         data_filter = ClassificationDataFilter(model, "plain", "v1")
         data_filter(make_blobs(n, seed=3).x, list(range(n)))
         assert len(data_filter.scores()) == n
+        assert sorted(data_filter.query(n, "high_error_proba")) == list(range(n))
     assert len(data_filter.scores(scope="run")) == 30
+
+
+def test_notes_of_a_query_are_logged(caplog):
+    def model(x):
+        return x[:, :4]
+
+    tracer = ClassificationTracer(model, "bare", "v1")
+    data = make_blobs(300, seed=1)
+    tracer(data.x, data.y, list(range(300)), "val")
+    Evaluator("bare", "v1").request_evaluation()
+    data_filter = ClassificationDataFilter(model, "bare", "v1")
+    data_filter(make_blobs(20, seed=3).x, list(range(20)))
+    caplog.clear()
+    assert len(data_filter.query(5, "diverse_error")) == 5
+    assert caplog.messages == ["query: the model shows no features: its logits stand in for them"]
 
 
 def test_the_active_learning_loop_with_the_same_names_never_returns_an_id_twice():

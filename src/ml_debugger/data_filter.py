@@ -202,6 +202,8 @@ class ClassificationDataFilter:
                 **self._narrowing(scope),
             )
         )
+        for note in answer.notes:
+            logger.warning("query: %s", note)
         if answer.shortfall:
             warn(answer.shortfall, ShortResultWarning)
         return restore_ids(answer.input_ids, answer.id_kinds, type_cast)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from ml_debugger.types import Epoch, Field, Scope
+from ml_debugger.types import Epoch, Field
 
 if TYPE_CHECKING:
     from ml_debugger.estimation.error_model import ErrorModel
@@ -117,6 +117,7 @@ class ResultPayload:
 class QueryRequest:
     """A selection from scored rows; ``strategy`` and ``sampling`` are plain JSON, validated by the service.
 
+    ``weights_hash`` and ``pass_id`` narrow to rows with that value when given: a data filter's scopes "run" and "pass".
     With ``pool_adaptive``, conditions can name ``error_proba_pool``.
     """
 
@@ -131,7 +132,6 @@ class QueryRequest:
     pass_id: str | None = None
     exclude: tuple[str, ...] = ()
     seed: int = 0
-    scope: Scope = "run"
     pool_adaptive: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Active learning on handwritten digits: five rounds of 40 labels, chosen by the error model or at random.
+"""Active learning on handwritten digits: five rounds of 40 labels, chosen by badge or at random.
 
 Run it with: python examples/active_learning.py
 """
@@ -61,5 +61,5 @@ def run(strategy: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    for name in ("diverse_error", "random"):
-        print(f"{name:14}", " ".join(f"{accuracy:.3f}" for accuracy in run(name)))
+    for name in ("badge", "random"):
+        print(f"{name:8}", " ".join(f"{accuracy:.3f}" for accuracy in run(name)))

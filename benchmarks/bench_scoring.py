@@ -53,7 +53,8 @@ class Made:
         random = np.random.default_rng(seed)
         centres = np.random.default_rng(0).normal(size=(n_classes, width)).astype(np.float32)
         truth = random.integers(0, n_classes, n_rows)
-        features = centres[truth] * np.float32(12 / np.sqrt(width))
+        apart = 3 + 1.25 * np.log10(n_classes)  # about a tenth of the rows are errors, whatever C is
+        features = centres[truth] * np.float32(apart / np.sqrt(width))
         features += random.normal(size=(n_rows, width)).astype(np.float32)
         half = width // 2
         logits = features[:, :half] @ centres[:, :half].T * np.float32(8 / width)

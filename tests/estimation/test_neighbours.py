@@ -72,3 +72,25 @@ def test_fewer_classes_than_places(n_classes: int) -> None:
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
     if n_classes == 1:
         assert look(bank, points, label).against.max() < 1e-6
+
+
+def test_the_predicted_class_may_be_the_first_the_last_or_unknown() -> None:
+    bank, points, _, _ = example()
+    assert bank.spans[bank.classes, 2].max() < bank.voters.shape[1]
+    for label in (0, 4):
+        of_class = bank.classes == label
+        weight = weights(bank, points)
+        rows = slice(int(bank.starts[of_class][0]), int(bank.ends[of_class][0]))
+        expected = 1 - weight[:, rows].sum(axis=1) / weight.sum(axis=1)
+        np.testing.assert_allclose(look(bank, points, np.full(100, label)).against, expected, atol=0.02)
+    assert (look(bank, points, np.full(100, 10**6)).against_near == 1).all()
+
+
+def test_a_class_between_others_without_rows() -> None:
+    vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    bank = build_bank(vectors, np.repeat([1, 5], 30))
+    points = bank.place(vectors)
+    for label in (0, 3, 6):
+        assert (look(bank, points, np.full(60, label)).against == 1).all()
+    both = look(bank, points, np.full(60, 1)).against + look(bank, points, np.full(60, 5)).against
+    np.testing.assert_allclose(both, 1, atol=1e-6)

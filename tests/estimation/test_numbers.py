@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_debugger.estimation.numbers import log_loss, sigmoid
+from ml_debugger.estimation.numbers import finite_rows, log_loss, sigmoid
 
 
 @settings(deadline=None)
@@ -24,3 +24,14 @@ def test_log_loss_of_certainty_is_finite() -> None:
     assert loss[0] == pytest.approx(-np.log(1e-12))
     assert loss[1] < 1e-11
     assert loss[2] == pytest.approx(-np.log(0.75))
+
+
+def test_rows_are_finite_where_all_their_numbers_are() -> None:
+    values = np.ones((6, 3), dtype=np.float32)
+    assert finite_rows(values).all()
+    values[1, 2], values[2, 0], values[3, 1] = np.nan, np.inf, -np.inf
+    values[4] = 1e30  # finite, though its square is not
+    assert finite_rows(values).tolist() == [True, False, False, False, True, True]
+    assert finite_rows(values[4:]).all()
+    assert finite_rows(values[:0]).shape == (0,)
+    assert finite_rows(values[:, :0]).all()

@@ -102,17 +102,10 @@ def assign_zones(
 
     A NaN in ``support`` or ``error_proba`` is an outlier: nothing is known about the unit.
     """
-    is_risky = error_proba >= limits.t_hi
-    rules = (
-        ~(support >= limits.min_support) | np.isnan(error_proba),
-        is_risky & (confidence >= limits.c_hi),
-        is_risky & (confidence < limits.c_lo),
-        is_risky,
-        error_proba < limits.t_lo,
-    )
-    position = np.full(len(error_proba), len(rules))
-    for place in reversed(range(len(rules))):
-        position[rules[place]] = place
+    is_known = (support >= limits.min_support) & ~np.isnan(error_proba)
+    risky = np.where(confidence >= limits.c_hi, 1, np.where(confidence < limits.c_lo, 2, 3))
+    calm = np.where(error_proba < limits.t_lo, 4, 5)
+    position = np.where(is_known, np.where(error_proba >= limits.t_hi, risky, calm), 0)
     return np.asarray(_NAMES[position])
 
 

@@ -9,6 +9,7 @@ from ml_debugger.estimation.fit import FitSettings, Fitted, fit
 from ml_debugger.estimation.folds import grouped_folds
 from ml_debugger.estimation.learners import LEARNERS, Layout
 from ml_debugger.estimation.metrics import METRICS, measure
+from ml_debugger.estimation.numbers import finite_rows
 from ml_debugger.estimation.reference import Examples, Reference, fit_reference
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "build_bank",
     "describe",
     "error_log_odds",
+    "finite_rows",
     "fit",
     "fit_reference",
     "grouped_folds",

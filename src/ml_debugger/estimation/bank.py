@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.estimation.exact import UNIT_STEP, grid_step, to_grid, to_length, to_unit_grid
+from ml_debugger.estimation.exact import UNIT_STEP, grid_step, round_to_grid, to_grid, to_length, to_unit_grid
 
 __all__ = ["MAX_COMPONENTS", "MAX_ROWS", "POINT_STEP", "Bank", "build_bank", "with_rows"]
 
@@ -25,6 +25,7 @@ POINT_STEP = 2.0**-10  # grid of the whitened space, whose unit is the spread wi
 # Cauchy-Schwarz no partial sum of their product exceeds the 2**24 up to which float32 holds every integer.
 ROW_LENGTH = 2.0**13
 AXIS_LENGTH = 2.0**11
+PADDING = 16  # lines of votes are as long as a multiple of this: processors like that
 LONGEST = 8.0  # times the length that a row has on average; longer rows are shortened
 
 Float32 = NDArray[np.float32]
@@ -77,14 +78,32 @@ class Bank:
 
     @cached_property
     def voters(self) -> Float32:
-        """``(P + 1, R)``: a unit vector with a 1 behind times this is (1 + cosine) / 2, exactly."""
-        rows = self.rows * np.float32(UNIT_STEP / 2.0)
-        return np.ascontiguousarray(np.column_stack([rows, np.full(len(rows), 0.5, dtype=np.float32)]).T)
+        """``(P + 1, W)``: a unit vector in grid steps with a 1 behind times this is (1 + cosine) / 2, exactly.
+
+        Row r is in column r + 1. The first column and the last ones are zero: no vote, but no class begins or ends at
+        the edge of a line of votes.
+        """
+        count, width = self.rows.shape
+        voters = np.zeros((width + 1, -(-(count + 2) // PADDING) * PADDING), dtype=np.float32)
+        np.multiply(self.rows.T, np.float32(UNIT_STEP**2 / 2.0), out=voters[:-1, 1 : count + 1])
+        voters[-1, 1 : count + 1] = 0.5
+        return voters
 
     @cached_property
     def _steps(self) -> Float32:
         """``(D,)`` factors that take centred features to grid steps."""
         return np.asarray(self.scale / self._row_step, dtype=np.float32)
+
+    @cached_property
+    def spans(self) -> Int64:
+        """``(L + 1, 3)``: where a line of votes begins, and where each class up to the greatest begins and ends in it.
+
+        A class without rows spans nothing but a zero; so does the last line, which is for all greater classes.
+        """
+        voters = self.voters.shape[1]
+        spans = np.tile(np.array([0, voters - 1, voters - 1]), (int(self.classes.max(initial=0)) + 2, 1))
+        spans[self.classes, 1], spans[self.classes, 2] = self.starts + 1, self.ends + 1
+        return spans
 
     @property
     def _row_step(self) -> float:
@@ -94,6 +113,14 @@ class Bank:
     def _to_points(self) -> Float64:
         return np.asarray(self.lengths * (self._row_step / POINT_STEP))
 
+    @cached_property
+    def _limit(self) -> float:
+        return ROW_LENGTH - 0.5 * float(np.sqrt(self.width))
+
+    @cached_property
+    def _to_components(self) -> float:
+        return float(self.unwhiten_step) * POINT_STEP
+
     def place(self, vectors: NDArray[Any]) -> Float64:
         """``(B, P)`` integers, the whitened space in steps of ``POINT_STEP``, of ``(B, D)`` finite vectors.
 
@@ -102,18 +129,24 @@ class Bank:
         with np.errstate(over="ignore", invalid="ignore"):
             steps = vectors - self.mean
             steps *= self._steps
-            squares = np.einsum("ij,ij->i", steps, steps)
-        limit = ROW_LENGTH - 0.5 * np.sqrt(self.width)
-        beyond = ~(squares <= limit * limit)
+            self._shorten(steps, vectors)
+        np.rint(steps, out=steps)
+        return round_to_grid((steps @ self.axes) * self._to_points)
+
+    def _shorten(self, steps: Float32, vectors: NDArray[Any]) -> None:
+        flat = steps.reshape(-1)
+        if np.dot(flat, flat) <= 0.9 * self._limit**2:  # all rows together are not too long for one
+            return
+        beyond = ~(np.einsum("ij,ij->i", steps, steps) <= self._limit**2)
         if beyond.any():
             exact = (vectors[beyond].astype(np.float64) - self.mean) * self._steps
-            steps[beyond] = to_length(exact, limit)
-        np.rint(steps, out=steps)
-        return to_grid((steps @ self.axes) * self._to_points, 1.0)
+            steps[beyond] = to_length(exact, self._limit)
 
     def to_components(self, points: Float64) -> Float64:
         """``(B, P)`` principal components of placed rows."""
-        return np.asarray((points @ self.unwhiten) * (float(self.unwhiten_step) * POINT_STEP))
+        components = points @ self.unwhiten
+        components *= self._to_components
+        return np.asarray(components)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The fields by name, for saving."""

@@ -35,6 +35,8 @@ def in_blocks(function: Callable[..., Arrays], *arrays: NDArray[Any]) -> Arrays:
         The results of all blocks, N rows each; N may be 0.
     """
     n_rows = len(arrays[0])
+    if n_rows == BLOCK:
+        return function(*arrays)
     whole = n_rows - n_rows % BLOCK
     parts = [function(*(array[start : start + BLOCK] for array in arrays)) for start in range(0, whole, BLOCK)]
     if whole < n_rows or n_rows == 0:

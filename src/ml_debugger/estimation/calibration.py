@@ -52,8 +52,8 @@ def calibrate(calibrator: Mapping[str, NDArray[Any]], log_odds: Float64) -> Floa
     With n rows of evidence they stay within [1/(2n+2), 1 - 1/(2n+2)], by shrinking rather than by cutting, which
     would tie.
     """
-    clipped = np.clip(log_odds, -LIMIT, LIMIT)
-    intercept, slope = calibrator["line"]
+    clipped = np.minimum(np.maximum(log_odds, -LIMIT), LIMIT)
+    intercept, slope = calibrator["line"].tolist()
     probability = sigmoid(intercept + slope * clipped)
     weight = float(calibrator["weight"])
     if weight > 0:

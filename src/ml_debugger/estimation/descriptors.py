@@ -81,13 +81,11 @@ class Opinions:
     def columns(self) -> Float64:
         """``(U, K)`` in the order of ``CLASS_DESCRIPTORS``."""
         (_, linear, kernel), together = mixed(self.experts, self.choices.own, self.mixture)
-        return np.stack(
-            [linear, kernel, together, self.looked.against, self.looked.against_near, self.looked.distance], axis=1
-        )
+        return _columns(linear, kernel, together, self.looked.against, self.looked.against_near, self.looked.distance)
 
     def outlying(self) -> Float64:
         """``(U, 2)`` distances by direction, and by direction and length."""
-        return np.stack([self.looked.distance, self.apart], axis=1)
+        return _columns(self.looked.distance, self.apart)
 
 
 def describe(
@@ -107,14 +105,24 @@ def describe(
     def block(vectors: NDArray[Any], logits: NDArray[Any], label: Int64) -> tuple[NDArray[Any], ...]:
         points = bank.place(np.asarray(vectors, dtype=np.float32))
         choices = choose(logits, label)
-        scaled = choices.take(logits) * temperature
+        seen = choices.take(logits)
+        experts = np.empty((3, *seen.shape))
+        np.multiply(seen, temperature, out=experts[0])
+        np.add(experts[0], anchored.correction(points, choices), out=experts[1])
         similar, apart = kernel.similarities(bank.to_components(points), points)
-        experts = np.stack([scaled, scaled + anchored.correction(points, choices), kernel.scores(similar, choices)])
+        experts[2] = kernel.scores(similar, choices)
         said = Opinions(choices, experts, reference.mixture, look(bank, points, label), apart)
         return said.columns(), error_odds(logits, label), said.outlying()
 
     descriptors, baseline, outlying = in_blocks(block, vectors, logits, label)
     return descriptors, baseline, outlying
+
+
+def _columns(*values: Float64) -> Float64:
+    table = np.empty((len(values[0]), len(values)))
+    for column, each in enumerate(values):
+        table[:, column] = each
+    return table
 
 
 def vote(reference: Reference, vectors: NDArray[Any]) -> tuple[Int64, Float64]:

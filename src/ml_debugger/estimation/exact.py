@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BITS", "UNIT_STEP", "grid_step", "to_grid", "to_length", "to_unit_grid"]
+__all__ = ["BITS", "UNIT_STEP", "grid_step", "round_to_grid", "to_grid", "to_length", "to_unit_grid"]
 
 BITS = 20
 """Bits of each factor of a float64 product: twice 20 bits and a sum of 2**13 terms fill the 53 that float64 holds."""
@@ -28,10 +28,15 @@ def grid_step(largest: float, bits: int = BITS) -> float:
 
 def to_grid(values: NDArray[Any], step: float, bits: int = BITS) -> NDArray[np.float64]:
     """``values / step`` rounded to integers of at most ``bits`` bits, as float64; larger ones are cut."""
+    return round_to_grid(np.multiply(values, 1.0 / step, dtype=np.float64), bits)
+
+
+def round_to_grid(scaled: NDArray[np.float64], bits: int = BITS) -> NDArray[np.float64]:
+    """The same of numbers that are in steps already, in place."""
     limit = 2.0**bits
-    scaled = np.multiply(values, 1.0 / step, dtype=np.float64)
     np.rint(scaled, out=scaled)
-    return np.asarray(np.clip(scaled, -limit, limit, out=scaled))
+    np.maximum(scaled, -limit, out=scaled)
+    return np.asarray(np.minimum(scaled, limit, out=scaled))
 
 
 def to_length(vectors: NDArray[Any], length: float) -> NDArray[np.float32]:

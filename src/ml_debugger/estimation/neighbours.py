@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_debugger.estimation.bank import Bank
-from ml_debugger.estimation.exact import UNIT_STEP, to_unit_grid
+from ml_debugger.estimation.exact import to_unit_grid
 
 __all__ = ["N_VOTES", "Looked", "look", "top_votes"]
 
@@ -59,25 +59,23 @@ class _OwnRows:
     """The rows of each unit's predicted class, which lie side by side."""
 
     def __init__(self, bank: Bank, label: Int64) -> None:
-        slot = np.searchsorted(bank.classes, label).clip(max=len(bank.classes) - 1)
-        self.is_known = bank.classes[slot] == label
-        edges = np.empty((len(label), 2), dtype=np.int64)
-        edges[:, 0], edges[:, 1] = bank.starts[slot], bank.ends[slot]
-        edges += np.arange(len(label))[:, None] * len(bank.rows)
-        flat = edges.reshape(-1)
-        # An edge may lie behind the last vote, where reduceat does not allow one.
-        self.edges = flat[:-1] if len(flat) and flat[-1] == len(label) * len(bank.rows) else flat
+        edges = bank.spans.take(np.minimum(label, len(bank.spans) - 1), axis=0)
+        voters = bank.voters.shape[1]
+        edges += np.arange(0, len(label) * voters, voters)[:, None]
+        self.edges = edges.reshape(-1)  # of each line of votes in three: before the class, of the class, behind it
 
     def against(self, votes: Float32) -> Float64:
         """``(U,)`` share of the votes that is not theirs."""
-        mass = np.add.reduceat(votes.reshape(-1), self.edges)[::2].astype(np.float64)
-        share = np.where(self.is_known, mass, 0.0) / (votes.sum(axis=1) + NONE)
-        return np.asarray(np.maximum(1.0 - share, 0.0))
+        mass = np.add.reduceat(votes.reshape(-1), self.edges).astype(np.float64)
+        own = mass[1::3]
+        total = mass[::3] + own + mass[2::3]
+        return np.asarray(1.0 - own / (total + NONE))
 
 
 def top_votes(bank: Bank, points: Float64, masked: NDArray[Any] | None = None) -> tuple[Int64, Float64]:
     """``(U, V)`` most voted classes, most voted first, and their shares; -1 and 0 where there are none."""
-    mass = np.add.reduceat(_votes(bank, points, masked)[0], bank.starts, axis=1).astype(np.float64)
+    votes, _ = _votes(bank, points, masked)
+    mass = np.add.reduceat(votes, bank.starts + 1, axis=1).astype(np.float64)
     share = mass / (mass.sum(axis=1, keepdims=True) + NONE)
     count = min(N_VOTES, share.shape[1])
     order = np.argsort(-share, axis=1, kind="stable")[:, :count]
@@ -87,13 +85,12 @@ def top_votes(bank: Bank, points: Float64, masked: NDArray[Any] | None = None) -
 
 
 def _votes(bank: Bank, points: Float64, masked: NDArray[Any] | None) -> tuple[Float32, Float32]:
-    """``(U, R)`` weights of the rows, and ``(U,)`` (1 + cosine) / 2 of the nearest."""
-    units = np.empty((len(points), points.shape[1] + 1), dtype=np.float32)
-    np.multiply(to_unit_grid(points), np.float32(UNIT_STEP), out=units[:, :-1])
-    units[:, -1] = 1.0
+    """``(U, W)`` weights of the rows, placed as in ``Bank.voters``, and ``(U,)`` (1 + cosine) / 2 of the nearest."""
+    units = np.ones((len(points), points.shape[1] + 1), dtype=np.float32)
+    units[:, :-1] = to_unit_grid(points)
     votes = units @ bank.voters
     if masked is not None:
-        votes[masked] = 0.0
+        votes[:, 1 : len(bank.rows) + 1][masked] = 0.0
     nearest = votes.max(axis=1)
     for _ in range(SQUARINGS):
         np.multiply(votes, votes, out=votes)

@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["log_loss", "sigmoid"]
+__all__ = ["finite_rows", "log_loss", "sigmoid"]
 
 Float64 = NDArray[np.float64]
+
+
+def finite_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """``(N,)`` whether all numbers of a row of ``(N, width)`` are finite."""
+    flat = values.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        together = np.dot(flat, flat)
+    if np.isfinite(together):  # one pass says it of all rows, unless they are finite but huge
+        return np.ones(len(values), dtype=bool)
+    return np.asarray(np.isfinite(values).all(axis=1))
 
 
 def sigmoid(log_odds: NDArray[Any]) -> Float64:

@@ -18,6 +18,7 @@ from ml_debugger.estimation import (
     Layout,
     describe,
     error_log_odds,
+    finite_rows,
     fit_reference,
     vote,
 )
@@ -159,9 +160,9 @@ _MISSED: Final = pa.schema(
 def usable(units: Units, vectors: str) -> tuple[Bool, Bool]:
     """``(U,)`` which units have finite logits and a predicted class, and which of those have finite vectors too."""
     n_classes = units.logits.shape[1]
-    finite = np.isfinite(units.logits).all(axis=1) & (n_classes >= 2) & (units.label >= 0) & (units.label < n_classes)
+    finite = finite_rows(units.logits) & (n_classes >= 2) & (units.label >= 0) & (units.label < n_classes)
     values = _vectors_of(units, vectors)
-    return finite, finite & np.isfinite(values).all(axis=1) & (values.shape[1] > 0)
+    return finite, finite & finite_rows(values) & (values.shape[1] > 0)
 
 
 def _vectors_of(units: Units, vectors: str) -> NDArray[np.float32]:

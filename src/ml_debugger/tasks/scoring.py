@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from ml_debugger import columns
 from ml_debugger.analysis import ZoneLimits, assign_zones
-from ml_debugger.errors import InputError, NonFiniteWarning
+from ml_debugger.errors import InputError, NonFiniteWarning, warn
 from ml_debugger.estimation import ErrorModel
 from ml_debugger.tasks.task import Task, Units
 from ml_debugger.tasks.units import read_units
@@ -41,7 +40,7 @@ def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: st
     scored = [_score_part(task, model, part) for part in parts]
     n_broken, n_bare = sum(part[1] for part in scored), sum(part[2] for part in scored)
     if n_broken or n_bare:
-        warnings.warn(_explain(n_broken, n_bare, records.num_rows), NonFiniteWarning, stacklevel=2)
+        warn(_explain(n_broken, n_bare, records.num_rows), NonFiniteWarning)
     own = scored[0][0]
     if len(scored) > 1:
         own = {name: np.concatenate([part[0][name] for part in scored]) for name in own}
@@ -53,9 +52,11 @@ def _score_part(task: Task, model: ErrorModel, records: pa.Table) -> tuple[dict[
     scored, has_logits, is_whole = score_units(task, model, units)
     support = scored.pop("support")
     zones = assign_zones(_limits(model), scored[columns.ERROR_PROBA], units.score, support)
+    own = {**scored, "support": support, "zone": zones, "label": units.label}
+    if is_whole.all():
+        return own, 0, 0
     zones[~is_whole] = OUTLIER_ZONE
-    label = np.where(has_logits, units.label, -1)
-    own = {**scored, "support": support, "zone": zones, "label": label}
+    own["label"] = np.where(has_logits, units.label, -1)
     return own, int((~has_logits).sum()), int((has_logits & ~is_whole).sum())
 
 
@@ -75,10 +76,14 @@ def score_units(
     vectors = str(model.meta["vectors"])
     _check_widths(model, units)
     has_logits, is_whole = task.usable(units, vectors)
+    if len(units) and is_whole.all():
+        seen = task.describe(units, model)
+        predicted = model.predict(seen.descriptors, seen.baseline, seen.outlying)
+        return {**predicted.error_proba, "support": predicted.support}, has_logits, is_whole
     scored: dict[str, NDArray[Any]] = {name: np.ones(len(units)) for name in model.meta["targets"]}
     support = np.zeros(len(units))
     if is_whole.any():
-        seen = task.describe(_all_or_some(units, is_whole), model)
+        seen = task.describe(units.rows(is_whole), model)
         predicted = model.predict(seen.descriptors, seen.baseline, seen.outlying)
         support[is_whole] = predicted.support
         for name, values in predicted.error_proba.items():
@@ -88,10 +93,6 @@ def score_units(
         for name, values in model.predict_baseline(task.baseline(units.rows(is_bare))).items():
             scored[name][is_bare] = values
     return {**scored, "support": support}, has_logits, is_whole
-
-
-def _all_or_some(units: Units, chosen: NDArray[np.bool_]) -> Units:
-    return units if chosen.all() else units.rows(chosen)
 
 
 def _check_widths(model: ErrorModel, units: Units) -> None:
@@ -117,23 +118,24 @@ def _explain(n_broken: int, n_bare: int, n_rows: int) -> str:
 
 
 def _table(records: pa.Table, own: dict[str, NDArray[Any]], result_name: str) -> pa.Table:
-    given = dict(zip(records.column_names, records.columns, strict=True))
+    given = {name: place for place, name in enumerate(records.schema.names)}
     data: list[Any] = []
-    for field in _SCHEMA:
-        if field.name == "result_name":
+    for name, kind in _FIELDS:
+        if name == "result_name":
             data.append(pa.repeat(result_name, records.num_rows))
-        elif field.name in own:
-            data.append(pa.array(own[field.name], type=field.type))
-        elif field.name in given:
-            data.append(given[field.name])
+        elif name in own:
+            data.append(pa.array(own[name], type=kind))
+        elif name in given:
+            data.append(records.column(given[name]))
         else:
-            data.append(pa.nulls(records.num_rows, field.type))
+            data.append(pa.nulls(records.num_rows, kind))
     extra = [name for name in given if name not in _KNOWN]
     if not extra:
         return pa.Table.from_arrays(data, schema=_SCHEMA)
     schema = pa.schema([*_SCHEMA, *(records.schema.field(name) for name in extra)])
-    return pa.Table.from_arrays([*data, *(given[name] for name in extra)], schema=schema)
+    return pa.Table.from_arrays([*data, *(records.column(given[name]) for name in extra)], schema=schema)
 
 
 _SCHEMA = columns.schema_of(columns.SCORES)
+_FIELDS = tuple((field.name, field.type) for field in _SCHEMA)  # Arrow makes these anew each time they are asked for
 _KNOWN = frozenset([*_SCHEMA.names, *columns.schema_of(columns.RECORDS).names])

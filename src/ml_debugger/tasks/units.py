@@ -34,27 +34,34 @@ def read_matrix(records: pa.Table | pa.RecordBatch, name: str) -> NDArray[np.flo
     Raises:
         InputError: If its vectors have different lengths.
     """
-    if name not in records.schema.names:
+    place = records.schema.get_field_index(name)
+    if place < 0:
         return np.empty((records.num_rows, 0), dtype=np.float32)
-    array = _one_chunk(records.column(name))
-    if array.null_count == len(array):
+    array = _one_chunk(records.column(place))
+    n_null = array.null_count
+    if n_null == len(array):
         return np.empty((len(array), 0), dtype=np.float32)
-    lengths = array.value_lengths()
-    if array.null_count:
-        lengths = lengths.drop_null()
-    sizes = lengths.to_numpy()
+    sizes, values = _lists(array)
     width = int(sizes[0])
-    if (sizes != width).any():
+    if not (sizes == width).all():
         found = np.unique(sizes).astype(int).tolist()[:5]
         raise InputError(f"{name}: expected vectors of one length, got lengths {found}")
-    # flatten() leaves out null rows, whatever lies under them
-    values = array.flatten().to_numpy(zero_copy_only=False)
-    rows: NDArray[np.float32] = np.asarray(values, dtype=np.float32).reshape(len(sizes), width)
-    if not array.null_count:
+    numbers = values.to_numpy(zero_copy_only=False)
+    rows: NDArray[np.float32] = np.asarray(numbers, dtype=np.float32).reshape(len(sizes), width)
+    if not n_null:
         return rows
     matrix = np.full((len(array), width), np.nan, dtype=np.float32)
     matrix[array.is_valid().to_numpy(zero_copy_only=False)] = rows
     return matrix
+
+
+def _lists(array: Any) -> tuple[NDArray[Any], Any]:
+    """Lengths of the lists that are not null, and what they hold."""
+    if array.null_count or not isinstance(array, pa.ListArray):
+        # flatten() leaves out null rows, whatever lies under them
+        return array.value_lengths().drop_null().to_numpy(), array.flatten()
+    edges = array.offsets.to_numpy()
+    return edges[1:] - edges[:-1], array.values.slice(edges[0], edges[-1] - edges[0])
 
 
 def _one_chunk(column: Any) -> Any:

@@ -31,9 +31,9 @@ def test_the_first_ones_beyond_with_the_prediction_in_front() -> None:
     assert (found == 4).all()
     assert (choices.find(np.full(40, -5)) == -1).all()
     rows, weights = random.normal(size=(40, 7)), random.normal(size=(7, 300))
-    np.testing.assert_allclose(choices.product(rows, weights), choices.take(rows @ weights))
+    np.testing.assert_allclose(choices.product(rows, weights.T), choices.take(rows @ weights))
     some = choices.rows(np.arange(3))
-    np.testing.assert_allclose(some.product(rows[:3], weights), some.take(rows[:3] @ weights))
+    np.testing.assert_allclose(some.product(rows[:3], weights.T), some.take(rows[:3] @ weights))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -68,7 +68,10 @@ def _span(table: Float64) -> Float64:
 
 def _standardised(span: NDArray[Any], table: Float64) -> Float64:
     low, high, mean, scale = span
-    return np.asarray((np.clip(table, low, high) - mean) * scale)
+    inside = np.minimum(np.maximum(table, low), high)
+    inside -= mean
+    inside *= scale
+    return np.asarray(inside)
 
 
 def _fit_part(columns: Float64, wrong: Float64, folds: Int64, anchors: Sequence[int]) -> tuple[float, Float64, Float64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AnchoredProbe:
     """A fitted probe.
 
@@ -51,7 +52,14 @@ class AnchoredProbe:
     def correction(self, points: Float64, choices: Choices) -> Float64:
         """``(U, T)`` to be added to the scaled logits."""
         offsets = self.offsets if choices.classes is None else self.offsets[choices.classes]
-        return np.asarray(choices.product(points, self.weights) * float(self.step) + offsets)
+        correction = choices.product(points, self._by_class)
+        correction *= float(self.step)
+        correction += offsets
+        return np.asarray(correction)
+
+    @cached_property
+    def _by_class(self) -> Float64:
+        return np.ascontiguousarray(self.weights.T)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The fields by name, for saving."""

@@ -37,14 +37,11 @@ class Choices:
         """``(U, T)`` of ``(U, C)``."""
         return values if self.classes is None else np.take_along_axis(values, self.classes, axis=1)
 
-    def product(self, rows: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-        """``(U, T)`` of ``rows (U, M) @ weights (M, C)``, without the columns that nobody looks at."""
+    def product(self, rows: NDArray[Any], by_class: NDArray[Any]) -> NDArray[Any]:
+        """``(U, T)`` of ``rows (U, M)`` and a line of weights per class ``(C, M)``, of the classes looked at only."""
         if self.classes is None:
-            return np.asarray(rows @ weights)
-        columns = (
-            np.ascontiguousarray(weights.T)[self.classes] if weights.flags.c_contiguous else weights.T[self.classes]
-        )
-        return np.asarray(np.matmul(columns, rows[:, :, None])[:, :, 0])
+            return np.asarray(rows @ by_class.T)
+        return np.asarray(np.matmul(by_class.take(self.classes, axis=0), rows[:, :, None])[:, :, 0])
 
     def find(self, truth: Int64) -> Int64:
         """``(U,)`` column of a class; -1 where nobody looks at it."""
@@ -73,16 +70,27 @@ def choose(logits: NDArray[Any], label: Int64) -> Choices:
 
 
 def log_mass(scores: NDArray[Any], own: Int64) -> tuple[Float64, Float64]:
-    """``(U,)`` log of the softmax mass outside the class in column ``own``, and its score; up to one constant."""
-    rows = np.arange(len(own))
-    mine = scores[rows, own].astype(np.float64)
-    others = np.array(scores)
-    others[rows, own] = -np.inf
-    best = others.max(axis=1)
-    others -= best[:, None]
-    small = others.astype(np.float32, copy=False)
-    mass = np.exp(small, out=small).sum(axis=1)
-    return best + np.log(mass, dtype=np.float64), mine
+    """Log of the softmax mass outside the class in column ``own``, and its score; up to one constant.
+
+    Args:
+        scores: ``(..., U, T)``.
+        own: ``(U,)``.
+
+    Returns:
+        Both ``(..., U)``.
+    """
+    others = np.array(scores, order="C")
+    flat = others.reshape(-1)
+    index = np.arange(0, flat.size, scores.shape[-1]).reshape(scores.shape[:-1]) + own
+    mine = flat[index].astype(np.float64, copy=False)
+    flat[index] = -np.inf
+    best = others.max(axis=-1)
+    small = np.empty(scores.shape, dtype=np.float32)
+    np.subtract(others, best[..., None], out=small, casting="same_kind")
+    mass = np.exp(small, out=small).sum(axis=-1)
+    rest = np.log(mass, dtype=np.float64)
+    rest += best
+    return rest, mine
 
 
 def error_odds(scores: NDArray[Any], own: Int64) -> Float64:

@@ -77,8 +77,15 @@ class KernelProbe:
 
     def scores(self, similarities: Float32, choices: Choices) -> Float64:
         """``(U, T)`` class scores."""
-        grid = np.rint(similarities * np.float32(2.0**BITS)).astype(np.float64)
-        return np.asarray(choices.product(grid, self.weights) * float(self.step))
+        grid = similarities * np.float32(2.0**BITS)
+        np.rint(grid, out=grid)
+        scores = choices.product(grid.astype(np.float64), self._by_class)
+        scores *= float(self.step)
+        return scores
+
+    @cached_property
+    def _by_class(self) -> Float64:
+        return np.ascontiguousarray(self.weights.T)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The fields by name, for saving."""
@@ -93,16 +100,14 @@ class KernelProbe:
 def lifted(components: Float64, points: Float64, lifts: Float64, shares: Float64) -> Float32:
     """``(U, 2P + 3)`` float32: both vectors with a constant behind, together a unit vector in grid steps, and a 1."""
     width = points.shape[1] + 1
-    both = np.empty((len(points), 2 * width + 1))
+    both = np.ones((len(points), 2 * width + 1), dtype=np.float32)
     for place, vectors, lift, share in zip((0, width), (components, points), lifts, shares, strict=True):
-        part = both[:, place : place + width]
         length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors) + lift * lift)
         factor = np.sqrt(share) / (length * UNIT_STEP)
-        np.multiply(vectors, factor[:, None], out=part[:, :-1])
-        np.multiply(factor, lift, out=part[:, -1])
-    np.rint(both[:, :-1], out=both[:, :-1])
-    both[:, -1] = 1.0
-    return both.astype(np.float32)
+        both[:, place + width - 1] = np.rint(factor * lift)
+        scaled = vectors * factor[:, None]
+        both[:, place : place + width - 1] = np.rint(scaled, out=scaled)
+    return both
 
 
 def place_landmarks(components: Float64, points: Float64) -> KernelProbe:

@@ -25,12 +25,12 @@ def mixed(scores: Float64, own: Int64, weights: Float64) -> tuple[Float64, Float
         own: ``(U,)`` column of the predicted class.
         weights: ``(E,)``.
     """
-    n_experts, n_rows, n_choices = scores.shape
-    rest, mine = log_mass(scores.reshape(-1, n_choices), np.tile(own, n_experts))
-    logs = scores - np.logaddexp(rest, mine).reshape(n_experts, n_rows, 1)
-    np.maximum(logs, LEAST, out=logs)
+    rest, mine = log_mass(scores, own)
+    # Log probabilities are scores less a constant of the row, which the odds of the product do not depend on.
+    least = np.logaddexp(rest, mine) + LEAST
+    logs = np.maximum(scores, least[:, :, None])
     logs *= weights[:, None, None]
-    return (rest - mine).reshape(n_experts, n_rows), error_odds(logs.sum(axis=0), own)
+    return rest - mine, error_odds(logs.sum(axis=0), own)
 
 
 def fit_mixture(scores: Float64, sample: Sample) -> Float64:

@@ -262,6 +262,7 @@ class TestAMisspeltPlace:
         shown = run("models", "--home", "s3://no-such-bucket/typo")
         assert shown.exit_code == 1
         assert "error: no workspace at s3://no-such-bucket/typo, or no metadata database" in shown.stderr
+        assert "MLD_DATABASE_URL its database if another machine made it" in shown.stderr
         assert list(tmp_path.iterdir()) == []
 
 

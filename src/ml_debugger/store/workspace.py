@@ -77,9 +77,10 @@ def check_present(location: str, database_url: str | None = None) -> None:
     there = ("://" in root or Path(root).is_dir()) and (file is None or file.is_file())
     if not there:
         lacking = "" if file is None or file.parent == Path(root) else f", or no metadata database {file}"
+        other = ", and in MLD_DATABASE_URL its database if another machine made it" if "://" in root else ""
         raise NotFoundError(
             f"no workspace at {root}{lacking}: nothing was traced there from this machine; check the spelling, and "
-            "name the workspace that the tracer used with --home or in MLD_HOME"
+            f"name the workspace that the tracer used with --home or in MLD_HOME{other}"
         )
 
 

@@ -60,12 +60,13 @@ def choose(logits: NDArray[Any], label: Int64) -> Choices:
     """
     if logits.shape[1] <= ALL_CLASSES:
         return Choices(None, label)
-    left, rows, current = np.array(logits), np.arange(len(label)), label
+    left = np.array(logits, order="C")
+    flat, starts = left.reshape(-1), np.arange(0, left.size, left.shape[1])
     classes = np.empty((len(label), TOP_CLASSES), dtype=np.int64)
-    for column in range(TOP_CLASSES):
-        classes[:, column] = current
-        left[rows, current] = -np.inf
-        current = left.argmax(axis=1)
+    classes[:, 0] = label
+    for column in range(1, TOP_CLASSES):
+        flat[starts + classes[:, column - 1]] = -np.inf
+        left.argmax(axis=1, out=classes[:, column])
     return Choices(classes, np.zeros(len(label), dtype=np.int64))
 
 

@@ -99,14 +99,19 @@ class KernelProbe:
 
 def lifted(components: Float64, points: Float64, lifts: Float64, shares: Float64) -> Float32:
     """``(U, 2P + 3)`` float32: both vectors with a constant behind, together a unit vector in grid steps, and a 1."""
-    width = points.shape[1] + 1
-    both = np.ones((len(points), 2 * width + 1), dtype=np.float32)
-    for place, vectors, lift, share in zip((0, width), (components, points), lifts, shares, strict=True):
-        length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors) + lift * lift)
-        factor = np.sqrt(share) / (length * UNIT_STEP)
-        both[:, place + width - 1] = np.rint(factor * lift)
-        scaled = vectors * factor[:, None]
-        both[:, place : place + width - 1] = np.rint(scaled, out=scaled)
+    n_rows, width = points.shape
+    spaces = np.empty((2, n_rows, width))
+    spaces[0], spaces[1] = components, points
+    lengths = np.einsum("kij,kij->ki", spaces, spaces)
+    lengths += (lifts * lifts)[:, None]
+    factors = np.sqrt(shares)[:, None] / (np.sqrt(lengths, out=lengths) * UNIT_STEP)
+    spaces *= factors[:, :, None]
+    np.rint(spaces, out=spaces)
+    factors *= lifts[:, None]
+    np.rint(factors, out=factors)
+    both = np.ones((n_rows, 2 * width + 3), dtype=np.float32)
+    both[:, :width], both[:, width] = spaces[0], factors[0]
+    both[:, width + 1 : -2], both[:, -2] = spaces[1], factors[1]
     return both
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -248,6 +251,30 @@ def test_the_end_tries_every_writer_and_tells_what_is_lost(sink: Sink) -> None:
     with pytest.raises(StoreError, match="4 rows are not stored: disk full"):
         flush_all()
     assert sink.ids == ["b"]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, lambda: None])
+@pytest.mark.parametrize("failure", [StoreError("disk full"), KeyError("a bug")])
+def test_the_end_of_the_interpreter_tells_once(
+    stream: Callable[[], io.StringIO | None], failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Sink()
+    broken.failure = failure
+    put(make_writer(broken), "a")
+    monkeypatch.setattr(sys, "stderr", shown := stream())
+    monkeypatch.setattr(writer_module, "_lost_rows", False)
+    told = shown is not None and isinstance(failure, StoreError)
+    with contextlib.nullcontext() if told else pytest.raises(type(failure)):  # else Python prints it
+        writer_module._end()
+    writer_module._end()  # multiprocessing and atexit both call it
+    if shown is not None:
+        assert shown.getvalue().count("rows are lost: 2 rows are not stored: disk full") == told
+        assert sys.stderr.getvalue() == shown.getvalue()
+        sys.stderr.flush()  # fails for the interpreter alone
+    assert writer_module._lost_rows
+    monkeypatch.setattr(writer_module.multiprocessing, "parent_process", object)
+    with pytest.raises(SystemExit, match="120"):
+        writer_module._end_child()
 
 
 def test_the_end_tries_every_writer_even_after_a_bug_in_one(sink: Sink) -> None:

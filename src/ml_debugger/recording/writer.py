@@ -321,15 +321,21 @@ def _tell(failures: list[str]) -> None:
 def _end() -> None:
     """Flush when the interpreter ends; what is lost is told once, and by the exit status."""
     global _lost_rows  # noqa: PLW0603 - one exit status per process
+    stored = False
     try:
         flush_all()
+        stored = True
     except StoreError as error:
-        with _unsaved_lock:
-            _unsaved.clear()  # this may be called again, by atexit after multiprocessing or the other way round
-        _lost_rows = True
-        if sys.stderr is not None:
-            sys.stderr.write(f"ml_debugger.errors.StoreError: the process ends and rows are lost: {error}\n")
-            sys.stderr = cast(TextIO, _FailingStream(sys.stderr))
+        if error.__context__ is not None or sys.stderr is None:
+            raise  # another error is behind it: Python prints both
+        sys.stderr.write(f"ml_debugger.errors.StoreError: the process ends and rows are lost: {error}\n")
+    finally:
+        if not stored:
+            _lost_rows = True
+            with _unsaved_lock:
+                _unsaved.clear()  # this may be called again, by atexit after multiprocessing or the other way round
+            if sys.stderr is not None:
+                sys.stderr = cast(TextIO, _FailingStream(sys.stderr))
 
 
 class _FailingStream:

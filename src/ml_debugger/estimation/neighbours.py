@@ -48,28 +48,24 @@ def look(bank: Bank, points: Float64, label: Int64, masked: NDArray[Any] | None 
         masked: ``(U, R)`` rows that must not speak: the unit itself and its copies.
     """
     votes, nearest = _votes(bank, points, masked)
-    own = _OwnRows(bank, label)
-    wide = own.against(votes)
+    edges = _edges(bank, label)
+    flat = votes.reshape(-1)
+    mass = np.empty((2, len(edges)))
+    mass[0] = np.add.reduceat(flat, edges)
     for _ in range(FURTHER):
-        np.multiply(votes, votes, out=votes)
-    return Looked(wide, own.against(votes), np.maximum(2.0 - 2.0 * nearest.astype(np.float64), 0.0))
+        np.multiply(flat, flat, out=flat)
+    mass[1] = np.add.reduceat(flat, edges)
+    own = mass[:, 1::3]
+    wide, near = 1.0 - own / (mass[:, ::3] + own + mass[:, 2::3] + NONE)
+    return Looked(wide, near, np.maximum(2.0 - 2.0 * nearest.astype(np.float64), 0.0))
 
 
-class _OwnRows:
-    """The rows of each unit's predicted class, which lie side by side."""
-
-    def __init__(self, bank: Bank, label: Int64) -> None:
-        edges = bank.spans.take(np.minimum(label, len(bank.spans) - 1), axis=0)
-        voters = bank.voters.shape[1]
-        edges += np.arange(0, len(label) * voters, voters)[:, None]
-        self.edges = edges.reshape(-1)  # of each line of votes in three: before the class, of the class, behind it
-
-    def against(self, votes: Float32) -> Float64:
-        """``(U,)`` share of the votes that is not theirs."""
-        mass = np.add.reduceat(votes.reshape(-1), self.edges).astype(np.float64)
-        own = mass[1::3]
-        total = mass[::3] + own + mass[2::3]
-        return np.asarray(1.0 - own / (total + NONE))
+def _edges(bank: Bank, label: Int64) -> Int64:
+    """``(3 U,)`` where the parts of each line of votes begin: before the predicted class, of it, and behind it."""
+    edges = bank.spans.take(np.minimum(label, len(bank.spans) - 1), axis=0)
+    width = bank.voters.shape[1]
+    edges += np.arange(0, len(label) * width, width)[:, None]
+    return np.asarray(edges.reshape(-1))
 
 
 def top_votes(bank: Bank, points: Float64, masked: NDArray[Any] | None = None) -> tuple[Int64, Float64]:

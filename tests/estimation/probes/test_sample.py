@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from ml_debugger.estimation.probes.sample import SELECTION_ROWS, error_loss, fit_temperature, log_softmax
+from ml_debugger.estimation.probes.sample import SELECTION_ROWS, error_loss, fit_temperature, likelihood, log_softmax
 
 
 def test_temperature_is_that_of_a_general_optimiser() -> None:
@@ -41,3 +41,12 @@ def test_samples_are_capped_always_the_same_way(make_sample) -> None:
     inside = np.arange(300) < 40
     assert sample.some(50, inside).tolist() == list(range(40))
     assert len(sample.compared()) == min(300, SELECTION_ROWS)
+
+
+def test_the_likelihood_is_that_of_the_softmax() -> None:
+    scores = 30 * np.random.default_rng(0).normal(size=(50, 7))
+    column = np.arange(50) % 7
+    logs = log_softmax(scores)
+    chosen, probability = likelihood(scores.copy(), column)
+    np.testing.assert_allclose(chosen, logs[np.arange(50), column], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(probability, np.exp(logs), rtol=1e-12)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ml_debugger.estimation.bank import POINT_STEP, Bank
 from ml_debugger.estimation.exact import grid_step, to_grid
 from ml_debugger.estimation.probes.choices import ALL_CLASSES, Choices
-from ml_debugger.estimation.probes.sample import Sample, error_loss, fit_temperature, log_softmax
+from ml_debugger.estimation.probes.sample import Sample, error_loss, fit_temperature, likelihood
 
 __all__ = ["AnchoredProbe", "fit_anchored"]
 
@@ -134,9 +134,10 @@ def _fit(sample: Sample, scaled: Float64, learning: Int64, penalty: float, start
     def loss(flat: Float64) -> tuple[float, Float64]:
         point = flat.reshape(size, n_classes)
         weights = root @ point
-        logs = log_softmax(offset + choices.take(turned @ point))
-        value = -logs[positions, column].sum() + 0.5 * (ridge[:, None] * weights**2).sum()
-        residual = np.exp(logs)
+        scores = choices.take(turned @ point)
+        scores += offset
+        logs, residual = likelihood(scores, column)
+        value = -logs.sum() + 0.5 * (ridge[:, None] * weights**2).sum()
         residual[positions, column] -= 1.0
         if choices.classes is None:
             gradient = turned.T @ residual

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_debugger.estimation.probes.choices import error_odds, log_mass
-from ml_debugger.estimation.probes.sample import Sample, log_softmax
+from ml_debugger.estimation.probes.sample import Sample, likelihood, log_softmax
 
 __all__ = ["fit_mixture", "mixed"]
 
@@ -45,10 +45,9 @@ def fit_mixture(scores: Float64, sample: Sample) -> Float64:
     equal = np.full(len(logs), 1.0 / len(logs))
 
     def loss(weights: Float64) -> tuple[float, Float64]:
-        total = log_softmax(np.tensordot(weights, logs, 1))
-        residual = np.exp(total)
+        likely, residual = likelihood(np.tensordot(weights, logs, 1), column)
         residual[positions, column] -= 1.0
-        value = -total[positions, column].sum() + 0.5 * PRIOR * ((weights - equal) ** 2).sum()
+        value = -likely.sum() + 0.5 * PRIOR * ((weights - equal) ** 2).sum()
         return float(value), np.tensordot(logs, residual, 2) + PRIOR * (weights - equal)
 
     found = minimize(loss, equal, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(equal))

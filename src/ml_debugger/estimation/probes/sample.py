@@ -13,7 +13,7 @@ from ml_debugger.estimation.folds import grouped_folds
 from ml_debugger.estimation.numbers import log_loss
 from ml_debugger.estimation.probes.choices import Choices, error_odds
 
-__all__ = ["Sample", "error_loss", "fit_temperature", "log_softmax"]
+__all__ = ["Sample", "error_loss", "fit_temperature", "likelihood", "log_softmax"]
 
 SELECTION_ROWS = 5000  # rows on which hyper-parameters are compared
 _SCALES = np.exp(np.linspace(-2.0, 4.0, 25))
@@ -79,16 +79,25 @@ def log_softmax(scores: Float64) -> Float64:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
+def likelihood(scores: Float64, column: Int64) -> tuple[Float64, Float64]:
+    """``(N,)`` log of the softmax probability of one column of each row, and ``(N, T)`` of all; uses ``scores`` up."""
+    scores -= scores.max(axis=1, keepdims=True)
+    chosen = scores[np.arange(len(scores)), column]
+    mass = np.exp(scores, out=scores)
+    total = mass.sum(axis=1, keepdims=True)
+    mass /= total
+    return chosen - np.log(total[:, 0]), mass
+
+
 def fit_temperature(scores: Float64, column: Int64) -> float:
     """The scale t > 0 with the lowest log loss of softmax(t * scores); rows with column -1 say nothing."""
     known = np.flatnonzero(column >= 0)
     if len(known) == 0:
         return 1.0
     scores, column = scores[known], column[known]
-    rows = np.arange(len(column))
 
     def loss(scale: float) -> float:
-        return -float(log_softmax(scores * scale)[rows, column].mean())
+        return -float(likelihood(scores * scale, column)[0].mean())
 
     best = float(_SCALES[int(np.argmin([loss(float(scale)) for scale in _SCALES]))])
     for step in (1.12, 1.06, 1.03):

@@ -1,4 +1,4 @@
-"""MLdebugger: which unlabelled sample, frame or box does a trained vision model get wrong?
+"""MLdebugger: which unlabelled sample does a trained model get wrong?
 
 The public classes live in four modules, so that importing one never loads the others:
 

@@ -131,6 +131,8 @@ def test_train_only_with_errors_is_used_and_said() -> None:
     result = evaluate({"train": make_part(600, 1)}, bootstrap=0)
     assert result.samples.num_rows == 600
     assert any("training rows only" in note for note in result.info["notes"])
+    assert "only training rows are labelled" in result.info["promise"]["sentence"]
+    assert result.info["limits"]["t_lo"] == 0, "what holds on training rows is no promise for others"
 
 
 def test_train_only_without_errors_says_what_to_trace() -> None:

@@ -242,6 +242,8 @@ def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: Ev
     safe = whole & (support >= limits.min_support) & (probability < limits.t_hi * STABLE_LIMIT)
     certifying = plan.labelled.certifying[held] if options.certification_share else whole
     promise = _promise(probability, is_error, certifying & safe, plan, options)
+    if set(rows.fit_on) == {columns.TRAIN} and promise.rows:
+        promise = replace(promise, threshold=0.0, rows=0, errors=0, bound=1.0, sentence=_TRAIN_ONLY)
     highest = limits.t_hi if options.t_lo is not None else limits.t_hi * STABLE_LIMIT
     limits = replace(limits, t_lo=min(promise.threshold, highest))
     zones = assign_zones(limits, probability, score, support)
@@ -271,6 +273,10 @@ def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: Ev
     )
 
 
+_TRAIN_ONLY = (
+    "nothing is promised: only training rows are labelled, and models err less on them than elsewhere; trace held-out "
+    "labelled inputs (dataset_type 'val')"
+)
 _LIMIT_OPTIONS = {"t_hi", "c_lo", "c_hi", "c_lo_percentile", "c_hi_percentile", "outlier_share"}
 
 

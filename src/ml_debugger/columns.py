@@ -64,6 +64,37 @@ ZONES: Final = {
 }
 HOTSPOTS: Final = ("hotspot", "recessive_hotspot", "critical_hotspot", "aleatoric_hotspot")
 
+# Columns of ``context`` of predicted boxes; NaN where unknown. "Suppressed" are the candidates that a kept box stands for:
+# those overlapping it that no better kept box took.
+DETECTION_CONTEXT: Final = (
+    "image_width",
+    "image_height",
+    "n_suppressed_same",
+    "suppressed_score_sum",
+    "suppressed_score_max",
+    "suppressed_score_mean",
+    "suppressed_score_std",
+    "suppressed_iou_mean",
+    "suppressed_iou_std",
+    "side_std",
+    "n_suppressed_other",
+    "suppressed_other_score_max",
+)
+# Columns of ``frame_context`` of images: what the candidates that no returned box stands for say about missed objects.
+# Free candidates overlap no returned box, nor a better free one; thus each stands for one possible object.
+FRAME_CONTEXT: Final = (
+    "n_free_05",
+    "n_free_10",
+    "n_free_20",
+    "n_free_threshold",
+    "free_score_max",
+    "free_score_sum",
+    "n_kept",
+    "kept_score_mean",
+)
+
+VECTORS: Final = ("features", "logits", "box", "context")  # list columns of records
+
 _TIME = pa.timestamp("us", tz="UTC")
 _VECTOR = pa.list_(pa.float32())
 

@@ -45,6 +45,9 @@ class ModelOutput:
         boxes: ``(U, 4)`` pixels x1 y1 x2 y2, or ``(U, 7)`` centre x y z, sizes dx dy dz along the box axes (metres)
             and yaw (radians, counter-clockwise about +z from +x), or None.
         context: ``(U, K)`` float32 per-unit extras (pre-NMS statistics), or None.
+        unit: ``(U,)`` int64, position of each unit in its input's output as the user gets it; None where every entry of
+            the output is a unit, in order.
+        frame_context: ``(B, F)`` float32 per-input extras (candidates below the threshold), or None.
 
     Raises:
         InputError: If lengths, widths or indices do not fit together.
@@ -58,15 +61,24 @@ class ModelOutput:
     logits: FloatArray | None = None
     boxes: FloatArray | None = None
     context: FloatArray | None = None
+    unit: IntArray | None = None
+    frame_context: FloatArray | None = None
 
     def __post_init__(self) -> None:
         units = len(self.input_index)
         for name in ("label", "score"):
             _check_shape(name, getattr(self, name), units, 1)
+        if self.unit is not None:
+            _check_shape("unit", self.unit, units, 1)
         for name in ("features", "logits", "boxes", "context"):
             value = getattr(self, name)
             if value is not None:
                 _check_shape(name, value, units, 2)
+        if self.frame_context is not None and (self.frame_context.ndim, len(self.frame_context)) != (2, self.n_inputs):
+            raise InputError(
+                f"frame_context: expected shape ({self.n_inputs}, *), one entry per input, got "
+                f"{self.frame_context.shape}"
+            )
         if self.boxes is not None and self.boxes.shape[1] not in BOX_WIDTHS:
             raise InputError(f"boxes: expected width 4 (2D) or 7 (3D), got {self.boxes.shape[1]}")
         if units and not (0 <= int(self.input_index.min()) and int(self.input_index.max()) < self.n_inputs):

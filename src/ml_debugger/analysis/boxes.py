@@ -1,0 +1,216 @@
+"""Axis-aligned boxes as arrays: areas, overlaps, and which boxes of one image overlap.
+
+A box is ``x1 y1 x2 y2`` in pixels. A box covers something if its four numbers are finite, ``x1 < x2`` and ``y1 < y2``;
+any other has area 0 and overlaps nothing, not even itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.errors import InputError
+
+__all__ = [
+    "Overlaps",
+    "PredictedBoxes",
+    "TrueBoxes",
+    "box_areas",
+    "clip_boxes",
+    "find_overlaps",
+    "has_area",
+    "iou_matrix",
+    "iter_overlaps",
+]
+
+Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+MAX_PAIRS: Final = 1_000_000
+"""Pairs of boxes that are compared at a time; bounds the memory, not the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedBoxes:
+    """U predicted boxes of many images.
+
+    Attributes:
+        input_index: ``(U,)`` int64, which image each belongs to: any integers, in any order.
+        box: ``(U, 4)``.
+        label: ``(U,)`` int64.
+        score: ``(U,)``.
+
+    Raises:
+        InputError: If lengths or widths do not fit together.
+    """
+
+    input_index: Int64
+    box: NDArray[np.floating[Any]]
+    label: Int64
+    score: NDArray[np.floating[Any]]
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        return len(self.input_index)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBoxes:
+    """G annotated boxes of many images.
+
+    Attributes:
+        input_index: ``(G,)`` int64, which image each belongs to.
+        box: ``(G, 4)``.
+        label: ``(G,)`` int64; -1 for a region to be ignored whatever is predicted there.
+        ignored: ``(G,)`` bool, whether it is a crowd or a region to be ignored, not an object to be found.
+
+    Raises:
+        InputError: If lengths or widths do not fit together.
+    """
+
+    input_index: Int64
+    box: NDArray[np.floating[Any]]
+    label: Int64
+    ignored: Bool
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+
+    def __len__(self) -> int:
+        return len(self.input_index)
+
+
+def _check_lengths(boxes: PredictedBoxes | TrueBoxes) -> None:
+    count = len(boxes.input_index)
+    for field in fields(boxes):
+        expected = (count, 4) if field.name == "box" else (count,)
+        got = getattr(boxes, field.name).shape
+        if got != expected:
+            raise InputError(f"{field.name}: expected shape {expected}, one entry per box, got {got}")
+
+
+def has_area(boxes: NDArray[Any]) -> Bool:
+    """``(U,)`` whether each of ``(U, 4)`` boxes covers something: finite, and larger than a line or a point."""
+    x1, y1, x2, y2 = boxes.T
+    return np.asarray(np.isfinite(boxes).all(axis=1) & (x1 < x2) & (y1 < y2))
+
+
+def box_areas(boxes: NDArray[Any]) -> Float64:
+    """``(U,)`` areas of ``(U, 4)`` boxes; 0 for those that cover nothing."""
+    x1, y1, x2, y2 = np.where(has_area(boxes)[:, None], boxes, 0.0).astype(np.float64).T
+    return np.asarray((x2 - x1) * (y2 - y1))
+
+
+def clip_boxes(boxes: NDArray[Any], width: NDArray[Any] | float, height: NDArray[Any] | float) -> Float64:
+    """``(U, 4)`` boxes cut at the border of their image; NaN stays, and a NaN width or height cuts nothing.
+
+    Args:
+        boxes: ``(U, 4)``.
+        width: Of the image in pixels, or ``(U,)``.
+        height: Likewise.
+    """
+    limits = np.empty((len(boxes), 4))
+    limits[:, 0::2] = np.asarray(width, dtype=np.float64)[..., None]
+    limits[:, 1::2] = np.asarray(height, dtype=np.float64)[..., None]
+    clipped = np.minimum(np.maximum(boxes, 0.0), limits)
+    return np.asarray(np.where(np.isnan(limits), boxes, clipped), dtype=np.float64)
+
+
+def iou_matrix(first: NDArray[Any], second: NDArray[Any]) -> Float64:
+    """``(U, G)`` intersection over union of ``(U, 4)`` and ``(G, 4)`` boxes; 0 where either covers nothing.
+
+    >>> iou_matrix(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [0, 0, 2, 2], [5, 5, 6, 6]]))
+    array([[0.33333333, 1.        , 0.        ]])
+    """
+    one, other = first[:, None, :], second[None, :, :]
+    area, other_area = box_areas(first)[:, None], box_areas(second)[None, :]
+    shared = np.where((area > 0) & (other_area > 0), _intersections(one, other), 0.0)
+    union = area + other_area - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _intersections(first: NDArray[Any], second: NDArray[Any]) -> Float64:
+    """Areas that boxes along the last axis share, broadcast; means nothing for boxes that cover nothing."""
+    with np.errstate(invalid="ignore"):  # infinity - infinity, of boxes that cover nothing
+        low = np.maximum(first[..., :2], second[..., :2]).astype(np.float64)
+        high = np.minimum(first[..., 2:], second[..., 2:]).astype(np.float64)
+        sides = np.maximum(high - low, 0.0)
+        return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """P pairs of boxes of the same image that share an area.
+
+    Attributes:
+        first: ``(P,)`` int64, position of one box among the first ones; ascending.
+        second: ``(P,)`` int64, position of the other among the second ones; ascending within ``first``.
+        iou: ``(P,)`` intersection over union.
+        first_share: ``(P,)`` share of the first box's area that lies in the second.
+        second_share: ``(P,)`` share of the second box's area that lies in the first.
+    """
+
+    first: Int64
+    second: Int64
+    iou: Float64
+    first_share: Float64
+    second_share: Float64
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def rows(self, chosen: NDArray[Any]) -> Overlaps:
+        """Some of the pairs, by mask or position."""
+        return Overlaps(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def find_overlaps(first_index: Int64, first: NDArray[Any], second_index: Int64, second: NDArray[Any]) -> Overlaps:
+    """All pairs of boxes of the same image that share an area.
+
+    Args:
+        first_index: ``(U,)`` image of each first box.
+        first: ``(U, 4)``.
+        second_index: ``(G,)`` image of each second box.
+        second: ``(G, 4)``.
+    """
+    nothing = Overlaps(*(np.empty(0, dtype=np.int64),) * 2, *(np.empty(0),) * 3)
+    parts = [nothing, *iter_overlaps(first_index, first, second_index, second)]
+    return Overlaps(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Overlaps)))
+
+
+def iter_overlaps(
+    first_index: Int64, first: NDArray[Any], second_index: Int64, second: NDArray[Any]
+) -> Iterator[Overlaps]:
+    """The pairs of :func:`find_overlaps` in order, of some first boxes at a time: at most about `MAX_PAIRS`."""
+    areas, other_areas = box_areas(first), box_areas(second)
+    for one, other in _pairs_of_images(first_index, second_index):
+        shared = _intersections(first[one], second[other])
+        kept = np.flatnonzero((shared > 0) & (areas[one] > 0) & (other_areas[other] > 0))
+        one, other, shared = one[kept], other[kept], shared[kept]
+        area, other_area = areas[one], other_areas[other]
+        yield Overlaps(one, other, shared / (area + other_area - shared), shared / area, shared / other_area)
+
+
+def _pairs_of_images(first_index: Int64, second_index: Int64) -> Iterator[tuple[Int64, Int64]]:
+    """Positions of all pairs with equal index, in order, at most `MAX_PAIRS` at a time, but whole first boxes."""
+    order = np.argsort(second_index, kind="stable")
+    ordered = second_index[order]
+    start = np.searchsorted(ordered, first_index, side="left")
+    counts = np.searchsorted(ordered, first_index, side="right") - start
+    ends = np.cumsum(counts)
+    low = 0
+    while low < len(first_index):
+        done = ends[low - 1] if low else 0
+        high = max(int(np.searchsorted(ends, done + MAX_PAIRS, side="right")), low + 1)
+        rows = np.arange(low, high)
+        sizes = counts[rows]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        yield np.repeat(rows, sizes), order[np.repeat(start[rows], sizes) + within]
+        low = high

@@ -1,0 +1,364 @@
+"""Which annotated box each predicted box belongs to, and how its place is right or wrong.
+
+One-to-one pairs come first, greedily by score as COCO's evaluation makes them, so that right boxes are exactly its true
+positives. What is left is told apart in the spirit of TIDE (Bolya et al., ECCV 2020, arXiv 2008.08115), by the rules
+of `DETECTION_CODES`, tried from the top. Everything is arrays over all images at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.analysis.boxes import Overlaps, PredictedBoxes, TrueBoxes, find_overlaps, has_area, iter_overlaps
+from ml_debugger.errors import ConfigError
+
+__all__ = ["DETECTION_CODES", "Match", "MatchSettings", "match"]
+
+DETECTION_CODES: Final = ("U", "A", "D", "SG", "SP", "M", "ON", "N")
+"""Codes of a predicted box in the order in which their rules are tried; the first that holds wins."""
+
+_U, _A, _D, _SG, _SP, _M, _ON, _N = range(len(DETECTION_CODES))
+_NAMES: Final = np.array(DETECTION_CODES, dtype=object)
+_LOWEST: Final = 1e-9
+
+Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchSettings:
+    """Every number of the matching.
+
+    Attributes:
+        foreground_iou: Overlap from which on a predicted box is in the right place.
+        background_iou: Overlap below which two boxes have nothing to do with each other.
+        inside_share: Share of a box's area from which on it lies inside another.
+        iou_tolerance: A code is certain if it stays the same with all three moved up or down by so much.
+        foreground_iou_by_class: Overlaps of single classes, by class id of the annotation.
+        background_iou_by_class: Likewise.
+
+    Raises:
+        ConfigError: If a number is out of its range, or a background above its foreground.
+    """
+
+    foreground_iou: float = 0.5
+    background_iou: float = 0.1
+    inside_share: float = 0.5
+    iou_tolerance: float = 0.05
+    foreground_iou_by_class: Mapping[int, float] = field(default_factory=dict)
+    background_iou_by_class: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shares = {"inside_share": self.inside_share}
+        for name in ("foreground_iou", "background_iou"):
+            shares[name] = getattr(self, name)
+            shares |= {f"{name}_by_class[{label}]": value for label, value in getattr(self, f"{name}_by_class").items()}
+        for name, value in shares.items():
+            if not 0.0 < value <= 1.0:
+                raise ConfigError(f"{name}: expected more than 0 and at most 1, got {value}")
+        if not 0.0 <= self.iou_tolerance < 0.5:
+            raise ConfigError(f"iou_tolerance: expected at least 0 and less than 0.5, got {self.iou_tolerance}")
+        named = np.array([-1, *self.foreground_iou_by_class, *self.background_iou_by_class], dtype=np.int64)
+        foreground, background = self.foreground(named), self.background(named)
+        for label in named[background > foreground].tolist():
+            raise ConfigError(
+                f"background_iou{'' if label < 0 else f' of class {label}'}: expected at most the foreground_iou"
+            )
+
+    def foreground(self, label: Int64) -> Float64:
+        """``(U,)`` foreground overlap of each class."""
+        return _by_class(label, self.foreground_iou, self.foreground_iou_by_class)
+
+    def background(self, label: Int64) -> Float64:
+        """``(U,)`` background overlap of each class."""
+        return _by_class(label, self.background_iou, self.background_iou_by_class)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings by name; class ids as text, as JSON has them."""
+        values = asdict(self)
+        return {
+            name: {str(label): share for label, share in value.items()} if isinstance(value, dict) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MatchSettings:
+        """The settings that :meth:`to_json` gave; what is missing has its default."""
+        given = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for name in ("foreground_iou_by_class", "background_iou_by_class"):
+            given[name] = {int(label): share for label, share in given.get(name, {}).items()}
+        return cls(**given)
+
+
+def _by_class(label: Int64, value: float, exceptions: Mapping[int, float]) -> Float64:
+    values = np.full(len(label), value)
+    for one, other in exceptions.items():
+        values[label == one] = other
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What the annotations say about U predicted boxes, and the predictions about G annotated ones.
+
+    Attributes:
+        truth: ``(U,)`` int64, position of the annotated box that the prediction belongs to, of its class or another; -1
+            where there is none (codes ``ON``, ``N``, ``U``).
+        iou: ``(U,)`` overlap with it; 0 where there is none.
+        code: ``(U,)`` one of `DETECTION_CODES`.
+        certain: ``(U,)`` whether code and class stay the same with slightly other thresholds.
+        is_error: ``(U,)`` whether it is not a box in the right place with the right class.
+        det_error: ``(U,)`` whether the place is wrong: every code but ``A``.
+        cls_error: ``(U,)`` whether the place is right and the class wrong.
+        ignored: ``(U,)`` whether nothing can be said, since the box lies in a region to be ignored. Its code is ``U``,
+            and the three error columns are False: leave it out.
+        missed: ``(G,)`` whether no prediction belongs to the annotated box; False for regions to be ignored.
+    """
+
+    truth: Int64
+    iou: Float64
+    code: NDArray[np.object_]
+    certain: Bool
+    is_error: Bool
+    det_error: Bool
+    cls_error: Bool
+    ignored: Bool
+    missed: Bool
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What the rules look at: which boxes overlap, whatever the thresholds.
+
+    Attributes:
+        predictions: All of them, also those that cover nothing.
+        usable: ``(U,)`` whether a prediction can be matched at all.
+        truth_label: ``(G,)`` class of the annotated boxes.
+        pairs: Predicted with annotated boxes, regions to be ignored left out.
+        own: ``(P,)`` whether both have the same class.
+        in_region: ``(U,)`` share of each prediction that lies in one region to be ignored of its class.
+        nearest: ``(U,)`` greatest overlap with another prediction of the image.
+    """
+
+    predictions: PredictedBoxes
+    usable: Bool
+    truth_label: Int64
+    pairs: Overlaps
+    own: Bool
+    in_region: Float64
+    nearest: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Thresholds of each pair and of each prediction, moved by the same amount."""
+
+    strong: Bool  # (P,) the pair overlaps enough
+    weak: Bool  # (P,) the pair has something to do with each other
+    foreground: Float64  # (U,)
+    background: Float64  # (U,)
+    truth_background: Float64  # (G,)
+    inside: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What the rules say with one set of thresholds; ``covered (G,)``: a prediction belongs to it."""
+
+    code: NDArray[np.int8]
+    truth: Int64
+    iou: Float64
+    ignored: Bool
+    covered: Bool
+
+    def says(self, truth_label: Int64, label: Int64) -> Int64:
+        """``(U,)`` one number for code and right class."""
+        right = np.zeros(len(self.truth), dtype=bool)
+        known = self.truth >= 0
+        right[known] = truth_label[self.truth[known]] == label[known]
+        return self.code.astype(np.int64) * 2 + right
+
+
+def match(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSettings | None = None) -> Match:
+    """Match predicted with annotated boxes of the same images.
+
+    1. Pairs of equal class with IoU of at least ``foreground_iou``: predictions by falling score, each takes the
+       annotated box it overlaps most among those still free. Equal scores: the earlier prediction; equal overlaps:
+       the later annotation. That is COCO's rule.
+    2. Predictions left that lie in a region to be ignored of their class (by at least ``foreground_iou`` of their own
+       area) are ignored.
+    3. Pairs of what is left with what is left, whatever the class, by the same rule: right place, wrong class.
+    4. Every prediction still left gets the first code of `DETECTION_CODES` whose rule holds.
+
+    Args:
+        predictions: U boxes; those without an area, or with a NaN in box or score, get the code ``U``.
+        truths: G boxes; those without an area are regions to be ignored in which nothing lies.
+        settings: The thresholds.
+    """
+    settings = MatchSettings() if settings is None else settings
+    scene = _look(predictions, truths)
+    tolerance = settings.iou_tolerance
+    found, lower, upper = (_judge(scene, _limits(scene, settings, shift)) for shift in (0.0, -tolerance, tolerance))
+    label, truth_label = predictions.label, truths.label
+    meaning = found.says(truth_label, label)
+    in_place = found.code == _A
+    judged = ~found.ignored
+    return Match(
+        truth=found.truth,
+        iou=found.iou,
+        code=np.asarray(_NAMES[found.code]),
+        certain=(meaning == lower.says(truth_label, label)) & (meaning == upper.says(truth_label, label)),
+        is_error=judged & (meaning != _A * 2 + 1),
+        det_error=judged & ~in_place,
+        cls_error=in_place & (meaning != _A * 2 + 1),
+        ignored=found.ignored,
+        missed=~found.covered & ~_to_be_ignored(truths),
+    )
+
+
+def _to_be_ignored(truths: TrueBoxes) -> Bool:
+    return np.asarray(truths.ignored, dtype=bool) | ~has_area(truths.box)
+
+
+def _look(predictions: PredictedBoxes, truths: TrueBoxes) -> _Scene:
+    usable = has_area(predictions.box) & np.isfinite(predictions.score)
+    pairs = find_overlaps(predictions.input_index, predictions.box, truths.input_index, truths.box)
+    pairs = pairs.rows(usable[pairs.first])
+    truth_label = truths.label[pairs.second]
+    own = truth_label == predictions.label[pairs.first]
+    is_region = np.asarray(truths.ignored, dtype=bool)[pairs.second]
+    excused = pairs.rows(is_region & (own | (truth_label < 0)))
+    in_region = np.zeros(len(predictions))
+    np.maximum.at(in_region, excused.first, excused.first_share)
+    return _Scene(
+        predictions=predictions,
+        usable=usable,
+        truth_label=truths.label,
+        pairs=pairs.rows(~is_region),
+        own=own[~is_region],
+        in_region=in_region,
+        nearest=_nearest(predictions, usable),
+    )
+
+
+def _nearest(predictions: PredictedBoxes, usable: Bool) -> Float64:
+    index, box = predictions.input_index, predictions.box
+    nearest = np.zeros(len(predictions))
+    for pairs in iter_overlaps(index, box, index, box):
+        others = (pairs.first != pairs.second) & usable[pairs.second]
+        np.maximum.at(nearest, pairs.first[others], pairs.iou[others])
+    return nearest
+
+
+def _limits(scene: _Scene, settings: MatchSettings, shift: float) -> _Limits:
+    def moved(values: Float64) -> Float64:
+        return np.clip(values + shift, _LOWEST, 1.0)
+
+    truth_label, label, second = scene.truth_label, scene.predictions.label, scene.pairs.second
+    truth_background = moved(settings.background(truth_label))
+    return _Limits(
+        strong=scene.pairs.iou >= moved(settings.foreground(truth_label))[second],
+        weak=scene.pairs.iou >= truth_background[second],
+        foreground=moved(settings.foreground(label)),
+        background=moved(settings.background(label)),
+        truth_background=truth_background,
+        inside=float(np.clip(settings.inside_share + shift, _LOWEST, 1.0)),
+    )
+
+
+def _judge(scene: _Scene, limits: _Limits) -> _Verdict:
+    """The rules, from the top. ``chosen`` holds the pair of each prediction, -1 for none."""
+    pairs, first, second = scene.pairs, scene.pairs.first, scene.pairs.second
+    chosen = _pair_greedily(scene, np.flatnonzero(scene.own & limits.strong))
+    ignored = scene.usable & (chosen < 0) & (scene.in_region >= limits.foreground)
+    left = scene.usable & (chosen < 0) & ~ignored
+    free = np.ones(len(scene.truth_label), dtype=bool)
+    free[second[chosen[chosen >= 0]]] = False
+    others = _pair_greedily(scene, np.flatnonzero(limits.strong & left[first] & free[second]))
+    chosen = np.maximum(chosen, others)
+    free[second[chosen[chosen >= 0]]] = False
+
+    code = np.select([chosen >= 0, ~scene.usable | ignored], [_A, _U], _N).astype(np.int8)
+    # Own class before another, free annotations before taken ones, then the greatest overlap.
+    order = np.lexsort((-second, -pairs.iou, ~free[second], ~scene.own, first))
+
+    def assign(name: int, rows: Bool) -> None:
+        """Give a code to the predictions among some pairs, with the best of these pairs each."""
+        best = order[rows[order]]
+        best = best[np.diff(first[best], prepend=-1) > 0]
+        chosen[first[best]] = best
+        code[first[best]] = name
+
+    def open_rows() -> Bool:
+        return np.asarray(code[first] == _N)
+
+    assign(_D, open_rows() & limits.strong & ~free[second])
+    merging = open_rows() & scene.own & (pairs.second_share >= limits.inside)
+    merging &= _several(first[merging], pairs.first_share[merging], limits.background)[first]
+    split = open_rows() & scene.own & free[second] & (pairs.first_share >= limits.inside)
+    split &= _several(second[split], pairs.second_share[split], limits.truth_background)[second]
+    assign(_SG, merging)
+    assign(_SP, split)
+    torn = np.intersect1d(first[merging], first[split])
+    code[torn], chosen[torn] = _U, -1
+    assign(_M, open_rows() & limits.weak & (scene.own | free[second]))
+    code[(code == _N) & (scene.nearest >= limits.background)] = _ON
+
+    truth, iou = np.full(len(code), -1, dtype=np.int64), np.zeros(len(code))
+    has = chosen >= 0
+    truth[has], iou[has] = second[chosen[has]], pairs.iou[chosen[has]]
+    covered = np.zeros(len(free), dtype=bool)
+    covered[truth[has]] = True
+    covered[second[merging | split]] = True
+    return _Verdict(code, truth, iou, ignored, covered)
+
+
+def _several(group: Int64, share: Float64, least: Float64) -> Bool:
+    """Per group whether two or more belong to it that together have at least a share of it."""
+    counts = np.bincount(group, minlength=len(least))
+    return np.asarray((counts >= 2) & (np.bincount(group, share, minlength=len(least)) >= least))
+
+
+def _pair_greedily(scene: _Scene, rows: Int64) -> Int64:
+    """``(U,)`` pair of each prediction, one-to-one, -1 for none: by falling score, each takes what it overlaps most.
+
+    Predictions of one image follow each other; those of different images do not meet, so that all images are done
+    at once: first the best prediction of each, then the second best.
+
+    Args:
+        scene: Of all pairs.
+        rows: The pairs that may be made.
+    """
+    predictions = scene.predictions
+    chosen = np.full(len(predictions), -1, dtype=np.int64)
+    taken = np.zeros(len(scene.truth_label), dtype=bool)
+    first, second = scene.pairs.first[rows], scene.pairs.second[rows]
+    image, score = predictions.input_index[first], predictions.score[first]
+    order = np.lexsort((-second, -scene.pairs.iou[rows], first, -score, image))
+    rows, first, second, image = rows[order], first[order], second[order], image[order]
+    turn = _count_within(image, first)
+    by_turn = np.argsort(turn, kind="stable")
+    ends = np.searchsorted(turn[by_turn], np.arange(int(turn.max(initial=-1)) + 2))
+    for low, high in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+        now = by_turn[low:high]
+        now = now[~taken[second[now]]]
+        now = now[np.diff(first[now], prepend=-1) != 0]
+        chosen[first[now]] = rows[now]
+        taken[second[now]] = True
+    return chosen
+
+
+def _count_within(image: Int64, prediction: Int64) -> Int64:
+    """Of rows ordered by image and prediction: how many other predictions of its image came before each row's."""
+    number = np.cumsum(np.diff(prediction, prepend=-1) != 0)
+    is_first = np.diff(image, prepend=image[:1] - 1) != 0
+    return number - np.maximum.accumulate(np.where(is_first, number, 0))

@@ -31,8 +31,8 @@ Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-MAX_PAIRS: Final = 1_000_000
-"""Pairs of boxes that are compared at a time; bounds the memory, not the result."""
+MAX_PAIRS: Final = 100_000
+"""Pairs of boxes that are compared at a time: what a processor's cache holds; the result does not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +129,11 @@ def iou_matrix(first: NDArray[Any], second: NDArray[Any]) -> Float64:
     >>> iou_matrix(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [0, 0, 2, 2], [5, 5, 6, 6]]))
     array([[0.33333333, 1.        , 0.        ]])
     """
-    one, other = first[:, None, :], second[None, :, :]
-    area, other_area = box_areas(first)[:, None], box_areas(second)[None, :]
-    shared = np.where((area > 0) & (other_area > 0), _intersections(one, other), 0.0)
-    union = area + other_area - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def _intersections(first: NDArray[Any], second: NDArray[Any]) -> Float64:
-    """Areas that boxes along the last axis share, broadcast; means nothing for boxes that cover nothing."""
-    with np.errstate(invalid="ignore"):  # infinity - infinity, of boxes that cover nothing
-        low = np.maximum(first[..., :2], second[..., :2]).astype(np.float64)
-        high = np.minimum(first[..., 2:], second[..., 2:]).astype(np.float64)
-        sides = np.maximum(high - low, 0.0)
-        return np.asarray(sides[..., 0] * sides[..., 1])
+    matrix = np.zeros((len(first), len(second)))
+    image, other_image = (np.zeros(len(boxes), dtype=np.int64) for boxes in (first, second))
+    for pairs in iter_overlaps(image, first, other_image, second):
+        matrix[pairs.first, pairs.second] = pairs.iou
+    return matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +181,22 @@ def iter_overlaps(
 ) -> Iterator[Overlaps]:
     """The pairs of :func:`find_overlaps` in order, of some first boxes at a time: at most about `MAX_PAIRS`."""
     areas, other_areas = box_areas(first), box_areas(second)
+    x1, y1, x2, y2 = _sides(first)
+    other_x1, other_y1, other_x2, other_y2 = _sides(second)
     for one, other in _pairs_of_images(first_index, second_index):
-        shared = _intersections(first[one], second[other])
-        kept = np.flatnonzero((shared > 0) & (areas[one] > 0) & (other_areas[other] > 0))
-        one, other, shared = one[kept], other[kept], shared[kept]
+        width = np.minimum(x2[one], other_x2[other]) - np.maximum(x1[one], other_x1[other])
+        beside = np.flatnonzero(width > 0)
+        one, other, width = one[beside], other[beside], width[beside]
+        shared = width * (np.minimum(y2[one], other_y2[other]) - np.maximum(y1[one], other_y1[other]))
+        crossing = np.flatnonzero(shared > 0)
+        one, other, shared = one[crossing], other[crossing], shared[crossing]
         area, other_area = areas[one], other_areas[other]
         yield Overlaps(one, other, shared / (area + other_area - shared), shared / area, shared / other_area)
+
+
+def _sides(boxes: NDArray[Any]) -> tuple[Float64, ...]:
+    """The columns; NaN for boxes that cover nothing, whose comparisons are all False."""
+    return tuple(np.ascontiguousarray(np.where(has_area(boxes)[:, None], boxes, np.nan).astype(np.float64).T))
 
 
 def _pairs_of_images(first_index: Int64, second_index: Int64) -> Iterator[tuple[Int64, Int64]]:

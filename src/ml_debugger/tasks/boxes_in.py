@@ -1,0 +1,228 @@
+"""Annotated boxes as people have them, as arrays: torchvision targets, COCO annotations, supervision's Detections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.analysis.boxes import TrueBoxes
+from ml_debugger.errors import InputError
+
+__all__ = ["ANY_CLASS", "Truths", "read_truths"]
+
+ANY_CLASS: Final = -1
+"""Label of a region to be ignored whatever is predicted there."""
+
+IGNORE_KEYS: Final = ("iscrowd", "ignore", "ignored")
+FORMS: Final = (
+    'a dict with "boxes" (G, 4) in pixels x1 y1 x2 y2 and "labels" (G,) (torchvision), a list of COCO annotations '
+    '(dicts with "bbox" x y width height and "category_id"), or a supervision Detections'
+)
+
+Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Truths:
+    """The annotations of a batch.
+
+    Attributes:
+        boxes: All of them, image by image, in the order in which they came; those without an area are to be ignored.
+        position: ``(G,)`` int64, position of each among the annotations of its image.
+        known: ``(B,)`` whether an image is annotated; an image without any object is.
+    """
+
+    boxes: TrueBoxes
+    position: Int64
+    known: Bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """The annotations of one image as they came."""
+
+    box: Any
+    label: Any
+    ignored: Any
+    is_coco: bool = False
+
+
+def read_truths(ground_truth: Any, n_inputs: int, n_classes: int | None = None) -> Truths:
+    """Read the ground truth of a batch: one entry per image, None where an image is not annotated.
+
+    A crowd or a region to be ignored is marked by ``iscrowd`` (COCO), ``ignore`` or ``ignored``; its label may be -1,
+    which means every class. Boxes may reach beyond the image. A box without an area (``x1 == x2``) is kept and
+    ignored; it can be found by nobody.
+
+    Args:
+        ground_truth: B entries, each a dict with ``boxes (G, 4)`` and ``labels (G,)``, a list of COCO annotations (also
+            under the key ``"annotations"``), or a supervision ``Detections``; lists, arrays or tensors.
+        n_inputs: B.
+        n_classes: C where it is known: labels are less.
+
+    Raises:
+        InputError: If something cannot be right; the message says where, and what to do.
+    """
+    entries = _entries(ground_truth, n_inputs)
+    images, positions, boxes, labels, ignored = [], [], [], [], []
+    for image, entry in enumerate(entries):
+        if entry is None:
+            continue
+        where = f"ground_truth[{image}]"
+        box, label, is_ignored = _read_image(entry, where, n_classes)
+        images.append(np.full(len(label), image, dtype=np.int64))
+        positions.append(np.arange(len(label), dtype=np.int64))
+        boxes.append(box)
+        labels.append(label)
+        ignored.append(is_ignored)
+    nothing = np.empty(0, dtype=np.int64)
+    true_boxes = TrueBoxes(
+        input_index=np.concatenate([nothing, *images]),
+        box=np.concatenate([np.empty((0, 4)), *boxes]),
+        label=np.concatenate([nothing, *labels]),
+        ignored=np.concatenate([nothing.astype(bool), *ignored]),
+    )
+    known = np.array([entry is not None for entry in entries], dtype=bool)
+    return Truths(true_boxes, np.concatenate([nothing, *positions]), known)
+
+
+def _entries(ground_truth: Any, n_inputs: int) -> Sequence[Any]:
+    if not isinstance(ground_truth, (list, tuple)):
+        raise InputError(
+            f"ground_truth: expected a list with one entry per image, got {type(ground_truth).__name__}; "
+            f"each entry is {FORMS}, or None where the image is not annotated"
+        )
+    if len(ground_truth) != n_inputs:
+        is_flat = n_inputs == 1 and ground_truth and all(isinstance(e, Mapping) and "bbox" in e for e in ground_truth)
+        hint = "; for one image with COCO annotations pass [annotations]" if is_flat else ""
+        raise InputError(f"ground_truth: expected {n_inputs} entries, one per image, got {len(ground_truth)}{hint}")
+    return ground_truth
+
+
+def _read_image(entry: Any, where: str, n_classes: int | None) -> tuple[Float64, Int64, Bool]:
+    """``(G, 4)`` boxes, ``(G,)`` labels, ``(G,)`` whether to be ignored."""
+    raw = _raw(entry, where)
+    box = _numbers(raw.box, where)
+    if raw.is_coco:
+        box[:, 2:] += box[:, :2]
+    label = _labels(raw.label, len(box), where)
+    ignored = _flags(raw.ignored, len(box), where)
+    _check_boxes(box, where, "width and height of at least 0" if raw.is_coco else "x1 <= x2 and y1 <= y2")
+    ignored |= (box[:, 0] == box[:, 2]) | (box[:, 1] == box[:, 3])
+    _check_labels(label, ignored, where, n_classes)
+    return box, label, ignored
+
+
+def _raw(entry: Any, where: str) -> _Raw:
+    if isinstance(entry, Mapping):
+        if "annotations" in entry:
+            return _raw_coco(entry["annotations"], where)
+        if "boxes" not in entry or "labels" not in entry:
+            hint = "; put the COCO annotations of an image into a list" if "bbox" in entry else ""
+            raise InputError(f"{where}: expected {FORMS}, got a dict with the keys {sorted(map(str, entry))}{hint}")
+        return _Raw(entry["boxes"], entry["labels"], _first(entry, IGNORE_KEYS))
+    if hasattr(entry, "xyxy") and hasattr(entry, "class_id"):
+        if entry.class_id is None and len(entry.xyxy):
+            raise InputError(f"{where}: expected Detections with class_id, got None; set it to the class of each box")
+        label = [] if entry.class_id is None else entry.class_id
+        return _Raw(entry.xyxy, label, _first(getattr(entry, "data", None) or {}, IGNORE_KEYS))
+    if isinstance(entry, (list, tuple)):
+        return _raw_coco(entry, where)
+    raise InputError(f"{where}: expected {FORMS}, got {type(entry).__name__}")
+
+
+def _raw_coco(annotations: Any, where: str) -> _Raw:
+    for number, annotation in enumerate(annotations):
+        if not isinstance(annotation, Mapping) or "bbox" not in annotation or "category_id" not in annotation:
+            got = sorted(map(str, annotation)) if isinstance(annotation, Mapping) else type(annotation).__name__
+            raise InputError(f'{where}[{number}]: expected a dict with "bbox" and "category_id", got {got}')
+    return _Raw(
+        [annotation["bbox"] for annotation in annotations],
+        [annotation["category_id"] for annotation in annotations],
+        [_first(annotation, IGNORE_KEYS) or 0 for annotation in annotations],
+        is_coco=True,
+    )
+
+
+def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((values[name] for name in names if values.get(name) is not None), None)
+
+
+def _listed(value: Any) -> Any:
+    """Lists of numbers, from an array, a tensor on any device, or lists of either."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _numbers(value: Any, where: str) -> Float64:
+    """``(G, 4)``."""
+    listed = _listed(value)
+    try:
+        box = np.array(listed, dtype=np.float64)
+    except (TypeError, ValueError):
+        box = np.empty(1)
+    if box.size == 0 and isinstance(listed, list):
+        return np.empty((0, 4))
+    if box.ndim != 2 or box.shape[1] != 4:
+        hint = "; for one box use shape (1, 4)" if box.shape == (4,) else ""
+        raise InputError(f"{where}: expected boxes of shape (G, 4), four numbers each, got {_shape(value)}{hint}")
+    return box
+
+
+def _labels(value: Any, count: int, where: str) -> Int64:
+    listed = _listed(value)
+    if not isinstance(listed, list) or len(listed) != count:
+        raise InputError(f"{where}: expected {count} labels, one per box, got {_shape(value)}")
+    for number, label in enumerate(listed):
+        if isinstance(label, bool) or not isinstance(label, (int, float)) or not float(label).is_integer():
+            raise InputError(f"{where}: expected integer class ids as labels, got {label!r} for box {number}")
+    return np.array(listed, dtype=np.int64)
+
+
+def _flags(value: Any, count: int, where: str) -> Bool:
+    listed = [0] * count if value is None else _listed(value)
+    if not isinstance(listed, list) or len(listed) != count or any(flag not in (0, 1) for flag in listed):
+        raise InputError(f"{where}: expected {count} crowd flags, 0 or 1 each, got {_shape(value)}")
+    return np.array(listed, dtype=bool)
+
+
+def _shape(value: Any) -> str:
+    if hasattr(value, "shape"):
+        return f"shape {tuple(value.shape)}"
+    return f"{len(value)} entries: {value!r:.80}" if isinstance(value, (list, tuple)) else repr(value)
+
+
+def _check_boxes(box: Float64, where: str, order: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(box).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"{where}: expected finite boxes, got {box[bad[0]].tolist()} for box {bad[0]}; "
+            "leave such boxes out of the ground truth"
+        )
+    bad = np.flatnonzero((box[:, 2:] < box[:, :2]).any(axis=1))
+    if len(bad):
+        hint = "" if "width" in order else "; boxes given as x y width height are to be converted"
+        raise InputError(
+            f"{where}: expected boxes with {order}, got x1 y1 x2 y2 = {box[bad[0]].tolist()} for box {bad[0]}{hint}"
+        )
+
+
+def _check_labels(label: Int64, ignored: Bool, where: str, n_classes: int | None) -> None:
+    wrong = (label < 0) & ~(ignored & (label == ANY_CLASS))
+    expected = "at least 0, or -1 for a region marked as crowd or ignore"
+    if n_classes is not None:
+        wrong |= label >= n_classes
+        expected = f"0..{n_classes - 1}, the class ids of the model, or -1 for a region marked as crowd or ignore"
+    bad = np.flatnonzero(wrong)
+    if len(bad):
+        raise InputError(
+            f"{where}: expected labels {expected}, got {label[bad[0]]} for box {bad[0]}; "
+            "map the ids of the annotations to those of the model"
+        )

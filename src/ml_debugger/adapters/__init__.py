@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ml_debugger.adapters.adapter import Adapter, AdapterEntry
+from ml_debugger.adapters.detection.plain_detector import CallableDetector
+from ml_debugger.adapters.detection.torch_detector import TorchDetector
 from ml_debugger.adapters.plain_callable import CallableClassifier
 from ml_debugger.adapters.torch_classifier import TorchClassifier
 from ml_debugger.errors import InputError
@@ -22,17 +24,28 @@ def _is_torch_module(model: Any) -> bool:
 ADAPTERS: Final[dict[str, AdapterEntry]] = {
     "torch_classifier": AdapterEntry("classification", "torch", _is_torch_module, TorchClassifier),
     "callable": AdapterEntry("classification", None, lambda model: True, CallableClassifier),
+    "torch_detector": AdapterEntry("object_detection", "torch", _is_torch_module, TorchDetector),
+    "detector_callable": AdapterEntry("object_detection", None, lambda model: True, CallableDetector),
 }
 
 
-def find_adapter(model: Any, target_layers: Mapping[str, str] | None = None, task: str = "classification") -> Adapter:
+def find_adapter(
+    model: Any, target_layers: Mapping[str, str] | None = None, task: str = "classification", **settings: Any
+) -> Adapter:
     """The adapter of a model: the first in `ADAPTERS` for the task whose library is imported and that accepts it.
 
+    Args:
+        model: Any.
+        target_layers: Alias to module path, or None.
+        task: Whose output is read.
+        **settings: Of the task: for object detection, the fields of `DetectionSettings`.
+
     Raises:
-        InputError: If the model cannot be called, a target layer does not exist, or the task has no adapter.
+        InputError: If the model cannot be called, a target layer does not exist, a setting cannot be right, or the task
+            has no adapter.
     """
     for entry in ADAPTERS.values():
         if entry.task == task and (entry.library is None or entry.library in sys.modules) and entry.accepts(model):
-            return entry.build(model, target_layers)
+            return entry.build(model, target_layers, **settings)
     tasks = sorted({entry.task for entry in ADAPTERS.values()})
     raise InputError(f"task: no adapter reads the output of task {task!r}; expected one of {tasks}")

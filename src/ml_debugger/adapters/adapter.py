@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,10 +48,10 @@ class AdapterEntry:
             its
             framework is imported, so looking for an adapter never imports one.
         accepts: Whether the adapter takes this model.
-        build: Makes the adapter from a model and its ``target_layers``.
+        build: Makes the adapter from a model, its ``target_layers`` and the settings of its task, by keyword.
     """
 
     task: str
     library: str | None
     accepts: Callable[[Any], bool]
-    build: Callable[[Any, Mapping[str, str] | None], Adapter]
+    build: Callable[..., Adapter]

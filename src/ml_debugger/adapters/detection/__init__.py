@@ -1,0 +1,1 @@
+"""Adapters of 2D object detectors, by framework."""

@@ -1,0 +1,73 @@
+"""Any callable that returns boxes: a function of one's own, an ONNX Runtime session, a post-processed transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ml_debugger.adapters.detection.images import image_sizes
+from ml_debugger.adapters.detection.output import OutputBuilder
+from ml_debugger.adapters.detection.outputs import read_detections
+from ml_debugger.adapters.detection.settings import DetectionSettings
+from ml_debugger.adapters.fingerprint import callable_architecture
+from ml_debugger.adapters.inputs import call_rule
+from ml_debugger.errors import InputError
+from ml_debugger.types import ModelOutput
+
+__all__ = ["TASK", "CallableDetector"]
+
+TASK: Final = "object_detection"
+
+
+class CallableDetector:
+    """A function from images to boxes, in any of the forms that `read_detections` reads.
+
+    Its own thresholds cannot be seen. Those given here choose which of the returned boxes are recorded; what it returns
+    goes to the user untouched, and ``unit`` stays the position in it.
+
+    Raises:
+        InputError: If the model cannot be called, or ``target_layers`` were given.
+    """
+
+    name = "detector_callable"
+
+    def __init__(self, model: Any, target_layers: Mapping[str, str] | None = None, **settings: Any) -> None:
+        if target_layers is not None:
+            raise InputError(
+                f"target_layers: a {type(model).__name__} has no layers to name; return features (U, D) beside the "
+                "boxes instead, or pass a torch module"
+            )
+        if not callable(model):
+            raise InputError(
+                f"model: expected a torch module or a callable that returns boxes, got {type(model).__name__}; pass a "
+                "function of the images"
+            )
+        self._model = model
+        self._model_name = getattr(model, "__qualname__", type(model).__name__)
+        self._rule = call_rule(model)
+        chosen = DetectionSettings(**settings)
+        self._builder = OutputBuilder(chosen.n_class, thinning=chosen.thinning())
+
+    @property
+    def architecture_hash(self) -> str | None:
+        """Hash of the task: a batch without boxes shows no widths, which are compared when they are known."""
+        return callable_architecture(TASK, {})
+
+    def weights_hash(self) -> str | None:
+        """None: a callable shows no weights."""
+        return None
+
+    def run(self, model_input: Any, n_inputs: int) -> tuple[Any, ModelOutput]:
+        """Call the function; see `Adapter.run`."""
+        output = self._rule.call(self._model, model_input)
+        images = read_detections(output, n_inputs)
+        return output, self._builder.build(images, image_sizes(model_input, n_inputs))
+
+    def describe(self) -> dict[str, Any]:
+        """Adapter, name of the callable and what was found in its output; None where not known yet."""
+        return {
+            "adapter": self.name,
+            "model": self._model_name,
+            "architecture": None,
+            **self._builder.describe(),
+        }

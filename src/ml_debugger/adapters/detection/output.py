@@ -9,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-import ml_debugger.analysis.suppressed as suppression
 from ml_debugger.adapters.detection.boxes import Candidates, ImageBoxes
 from ml_debugger.adapters.detection.thinning import kept_positions
 from ml_debugger.analysis.boxes import PredictedBoxes
 from ml_debugger.analysis.frame_context import frame_context
+from ml_debugger.analysis.suppressed import Candidates as BeforeSuppression
+from ml_debugger.analysis.suppressed import suppressed
 from ml_debugger.columns import DETECTION_CONTEXT
 from ml_debugger.errors import CaptureError, InputError
 from ml_debugger.types import ModelOutput
@@ -107,8 +108,8 @@ class OutputBuilder:
         known = np.array([image.candidates is not None for image in images], dtype=bool)[kept.input_index]
         if known.any():
             found = _candidates(images)
-            candidates = suppression.Candidates(found.input_index, found.box, found.label, found.score)
-            rows[known, 2:] = suppression.suppressed(kept, candidates, self._iou_thresh())[known]
+            candidates = BeforeSuppression(found.input_index, found.box, found.label, found.score)
+            rows[known, 2:] = suppressed(kept, candidates, self._iou_thresh())[known]
         return rows
 
     def _iou_thresh(self) -> float:

@@ -146,7 +146,8 @@ class TorchvisionHead:
         proposals = self._seen["rpn"][0][1][0]
         (vectors, *_), (logits, deltas) = self._seen["predictor"][0]
         counts = [len(own) for own in proposals]
-        scores = torch.split(torch.softmax(logits.detach(), -1), counts)  # type: ignore[no-untyped-call]  # torch's
+        softmax: Any = torch.softmax(logits.detach(), -1)
+        scores = softmax.split(counts)
         parts = []
         for image, (own, vector, logit, delta) in enumerate(
             zip(proposals, vectors.split(counts), logits.split(counts), deltas.split(counts), strict=True)

@@ -499,6 +499,13 @@ def test_copies_take_nothing_away_and_find_nothing_that_the_original_could_not(s
     assert set(twice.code[len(rows) :][was_right].tolist()) <= {"D", "A", "U"}
 
 
+def test_classes_of_the_annotations() -> None:
+    truths = annotated((HERE, CAR), (ELSEWHERE, BUS))
+    found = match(predicted((ELSEWHERE, CAR, 0.9), (HERE, CAR, 0.8), ((0, 0, 9, 9), CAR, 0.7)), truths)
+    assert found.annotated(truths.label).tolist() == [BUS, CAR, -1]
+    assert match(predicted((HERE, CAR, 0.9)), annotated()).annotated(np.empty(0, np.int64)).tolist() == [-1]
+
+
 def test_no_predictions() -> None:
     found = match(predicted(), annotated((HERE, CAR), (HERE, CAR, True)))
     assert len(found) == 0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ml_debugger.analysis.matching import Match
 
 __all__ = ["CODE_MEANINGS", "NO_PREDICTION", "detection_codes", "is_certain", "missed_codes"]
 
@@ -33,24 +31,21 @@ Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
 
-def detection_codes(found: Match, label: Int64, truth_label: Int64, certain: Bool | None = None) -> list[str]:
+def detection_codes(code: NDArray[np.object_], truth: Int64, label: Int64, certain: Bool) -> list[str]:
     """Error code of each of U predicted boxes: ``DET:{code}:CLS{annotated}->{predicted}``.
 
     ``DET:A:CLS3->3`` is right, ``DET:A:CLS3->5`` in the right place with the wrong class, ``DET:M:CLS3->3`` badly
     placed; ``DET:N:CLS->3`` belongs to no annotation. ``*`` after the code (``DET:M*:CLS3->3``): it is not certain.
 
     Args:
-        found: The match.
+        code: ``(U,)`` from `Match.code`.
+        truth: ``(U,)`` class of the annotated box that each belongs to; -1 where there is none.
         label: ``(U,)`` predicted classes.
-        truth_label: ``(G,)`` classes of the annotated boxes that were matched.
-        certain: ``(U,)`` whether to show the code without ``*``; default `Match.certain`.
+        certain: ``(U,)`` whether to show the code without ``*``.
     """
-    sure = found.certain if certain is None else certain
-    known = found.truth >= 0
-    annotated = np.full(len(found), "", dtype=object)
-    annotated[known] = truth_label[found.truth[known]].astype(object)
-    rows = zip(found.code.tolist(), sure.tolist(), annotated.tolist(), label.tolist(), strict=True)
-    return [f"DET:{code}{'' if is_sure else '*'}:CLS{truth}->{y}" for code, is_sure, truth, y in rows]
+    annotated = np.where(truth >= 0, truth.astype(object), "")
+    rows = zip(code.tolist(), certain.tolist(), annotated.tolist(), label.tolist(), strict=True)
+    return [f"DET:{name}{'' if is_sure else '*'}:CLS{t}->{y}" for name, is_sure, t, y in rows]
 
 
 def missed_codes(truth_label: Int64) -> list[str]:
@@ -59,7 +54,10 @@ def missed_codes(truth_label: Int64) -> list[str]:
 
 
 def is_certain(
-    found: Match, det_error_proba: NDArray[np.floating], error_proba_thresh: float = ERROR_PROBA_THRESH
+    certain: Bool,
+    det_error: Bool,
+    det_error_proba: NDArray[np.floating[Any]],
+    error_proba_thresh: float = ERROR_PROBA_THRESH,
 ) -> Bool:
     """``(U,)`` whether a code stands without ``*``: the thresholds do not decide it, nor does the error model doubt it.
 
@@ -67,8 +65,9 @@ def is_certain(
     ``1 - error_proba_thresh``. Then the annotation deserves a look.
 
     Args:
-        found: The match.
+        certain: ``(U,)`` from `Match.certain`.
+        det_error: ``(U,)`` from `Match.det_error`.
         det_error_proba: ``(U,)``; NaN doubts nothing.
         error_proba_thresh: 0..1.
     """
-    return np.asarray(found.certain & ~(found.det_error & (det_error_proba < 1.0 - error_proba_thresh)))
+    return certain & ~(det_error & (det_error_proba < 1.0 - error_proba_thresh))

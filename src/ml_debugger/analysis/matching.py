@@ -134,6 +134,13 @@ class Match:
     def __len__(self) -> int:
         return len(self.truth)
 
+    def annotated(self, truth_label: Int64) -> Int64:
+        """``(U,)`` class of the annotated box that each prediction belongs to, of ``(G,)`` classes; -1 for none."""
+        labels = np.full(len(self.truth), -1, dtype=np.int64)
+        known = self.truth >= 0
+        labels[known] = truth_label[self.truth[known]]
+        return labels
+
 
 @dataclass(frozen=True, slots=True)
 class _Scene:

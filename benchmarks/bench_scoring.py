@@ -68,7 +68,13 @@ def fit_model(n_classes: int, width: int, n_train: int, n_held: int) -> tuple[Er
     rows = Made.of(n_train + n_held, n_classes, width, 1)
     held = np.arange(n_train + n_held) >= n_train
     labelled = Labelled(
-        rows.units, rows.truth, rows.units.label != rows.truth, np.arange(len(held)), ~held, held, held & False
+        rows.units,
+        rows.truth,
+        {columns.ERROR_PROBA: rows.units.label != rows.truth},
+        np.arange(len(held)),
+        ~held,
+        held,
+        held & False,
     )
     started = time.process_time()
     found = learn(TASK, labelled, "features", FitSettings()).model
@@ -91,6 +97,7 @@ def batch_rows(units: Units) -> pa.Table:
         "weights_hash": ["w"] * count,
         "pass_id": ["p"] * count,
         "n_units": [1] * count,
+        "frame_context": [None] * count,
     }
     inputs = pa.table(given, schema=columns.schema_of(columns.INPUTS))
     output = ModelOutput(count, np.arange(count), units.label, units.score, units.features, units.logits)

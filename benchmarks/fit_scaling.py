@@ -75,7 +75,7 @@ def input_rows(tag: str, first: int, size: int) -> pa.Table:
     """Input rows as a recorder would have made them."""
     rows = range(first, first + size)
     constant = {"id_kind": "str", "recorded_at": 1, "version_name": "v1", "dataset_type": tag, "n_epoch": None}
-    constant |= {"weights_hash": "w", "pass_id": "p", "n_units": 1}
+    constant |= {"weights_hash": "w", "pass_id": "p", "n_units": 1, "frame_context": None}
     data = {"input_id": [f"{tag}-{row}" for row in rows], "recording_id": list(rows)}
     data |= {name: [value] * size for name, value in constant.items()}
     schema = columns.schema_of(columns.INPUTS)

@@ -131,6 +131,7 @@ def inputs_of(rows: Traced, start: int) -> pa.Table:
         "weights_hash": "w",
         "pass_id": "p",
         "n_units": 1,
+        "frame_context": None,
     }
     data = {"input_id": list(rows.ids), "recording_id": list(range(start, start + n))}
     data |= {name: [value] * n for name, value in constant.items()}

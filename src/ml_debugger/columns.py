@@ -64,8 +64,8 @@ ZONES: Final = {
 }
 HOTSPOTS: Final = ("hotspot", "recessive_hotspot", "critical_hotspot", "aleatoric_hotspot")
 
-# Columns of ``context`` of predicted boxes; NaN where unknown. "Suppressed" are the candidates that a kept box stands for:
-# those overlapping it that no better kept box took.
+# Columns of ``context`` of predicted boxes; NaN where unknown. "Suppressed" are the candidates that a kept box stands
+# for: those overlapping it that no better kept box took.
 DETECTION_CONTEXT: Final = (
     "image_width",
     "image_height",
@@ -80,6 +80,17 @@ DETECTION_CONTEXT: Final = (
     "n_suppressed_other",
     "suppressed_other_score_max",
 )
+# Columns that the task adds to them: what the other boxes of the image say.
+NEIGHBOUR_CONTEXT: Final = (
+    "n_kept",
+    "n_kept_same",
+    "overlap_same",
+    "overlap_other",
+    "rank",
+    "image_score",
+    "score_to_best",
+)
+BOX_CONTEXT: Final = (*DETECTION_CONTEXT, *NEIGHBOUR_CONTEXT)  # as stored
 # Columns of ``frame_context`` of images: what the candidates that no returned box stands for say about missed objects.
 # Free candidates overlap no returned box, nor a better free one; thus each stands for one possible object.
 FRAME_CONTEXT: Final = (
@@ -93,6 +104,8 @@ FRAME_CONTEXT: Final = (
     "kept_score_mean",
 )
 
+# The box of a predicted unit in public tables; null where a task has none.
+BOX_COLUMNS: Final = ("x1", "y1", "x2", "y2")
 VECTORS: Final = ("features", "logits", "box", "context")  # list columns of records
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -118,7 +131,10 @@ _UNIT_FIELDS = (
 )
 
 _OWN_FIELDS = {
-    INPUTS: (pa.field("n_units", pa.int64(), nullable=False),),
+    INPUTS: (
+        pa.field("n_units", pa.int64(), nullable=False),
+        pa.field("frame_context", _VECTOR),  # numbers of the input as a whole, such as its candidates below threshold
+    ),
     RECORDS: (
         *_UNIT_FIELDS,
         pa.field("features", _VECTOR),
@@ -139,6 +155,7 @@ _OWN_FIELDS = {
         pa.field("det_error_proba", pa.float64()),
         pa.field("cls_error_proba", pa.float64()),
         pa.field("pred_size", pa.float64()),
+        *(pa.field(name, pa.float32()) for name in BOX_COLUMNS),
         pa.field("support", pa.float64(), nullable=False),
         pa.field("zone", pa.string(), nullable=False),
     ),

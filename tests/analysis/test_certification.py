@@ -103,3 +103,32 @@ def test_promises_hold_as_often_as_they_say(slope: float) -> None:
         found = certify(proba, random.random(400) < slope * proba, risk)
         broken += slope * found.threshold / 2 > risk
     assert broken / draws <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / draws)
+
+
+def test_rows_of_one_group_are_one_piece_of_evidence() -> None:
+    proba = np.arange(1000) / 1000
+    wrong = proba >= 0.6
+    by_row = certify(proba, wrong, 0.05)
+    by_group = certify(proba, wrong, 0.05, groups=np.arange(1000) % 200)
+    alone = certify(proba, wrong, 0.05, groups=np.arange(1000))
+    assert 0 < by_group.rows <= by_row.rows
+    assert by_row.bound < by_group.bound <= 0.05
+    assert "of 200 inputs were wrong" in by_group.sentence
+    assert by_group.rows <= alone.rows <= by_row.rows
+
+
+def test_few_groups_promise_nothing_however_many_rows_they_have() -> None:
+    found = certify(np.linspace(0, 0.1, 5000), np.zeros(5000, dtype=bool), 0.05, groups=np.arange(5000) % 10)
+    assert (found.rows, found.threshold) == (0, 0.0)
+
+
+def test_a_promise_by_groups_holds_where_whole_groups_err() -> None:
+    """Images err as a whole: the promise must fail to hold in at most the five per cent of draws it allows for."""
+    random, by_group, by_row = np.random.default_rng(0), 0, 0
+    groups = np.repeat(np.arange(150), 30)
+    for _ in range(200):
+        wrong = (random.random(150) < 0.11)[groups]  # above the promised rate: every promise is a broken one
+        proba = random.random(len(groups))
+        by_group += certify(proba, wrong, 0.1, groups=groups).rows > 0
+        by_row += certify(proba, wrong, 0.1).rows > 0
+    assert by_group / 200 <= 0.05 < by_row / 200

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from ml_debugger.analysis.intervals import binomial_interval, binomial_upper, rows_for_promise
+from ml_debugger.analysis.intervals import binomial_interval, binomial_upper, mean_upper, rows_for_promise
 
 
 @settings(deadline=None)
@@ -41,3 +42,23 @@ def test_rows_for_promise_is_the_fewest_that_suffice(risk: float, confidence: fl
 
 def test_a_risk_of_one_needs_one_row() -> None:
     assert rows_for_promise(1.0) == 1
+
+
+@pytest.mark.parametrize(("events", "rows"), [(0, 30), (3, 50), (20, 80)])
+def test_a_mean_of_zeros_and_ones_is_bounded_a_little_above_the_exact_bound(events: int, rows: int) -> None:
+    exact = binomial_upper(events, rows)
+    assert exact - 1e-9 <= mean_upper(events / rows, rows) <= exact + 0.06
+
+
+def test_the_bound_of_a_mean_covers_it() -> None:
+    random, missed = np.random.default_rng(0), 0
+    for _ in range(300):
+        values = random.beta(0.3, 1.2, 60)
+        missed += mean_upper(float(values.mean()), 60) < 0.2
+    assert missed / 300 <= 0.05
+
+
+def test_no_values_bound_nothing() -> None:
+    assert mean_upper(0.0, 0) == 1.0
+    assert mean_upper(1.0, 9) == 1.0
+    assert mean_upper(0.0, rows_for_promise(0.1)) <= 0.1 + 1e-9

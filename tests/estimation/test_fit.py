@@ -103,3 +103,26 @@ def test_same_rows_same_arrays() -> None:
     first, second = (fit(design.descriptors, {"t": wrong}, np.arange(300), design.baseline) for _ in range(2))
     for path, array in first.arrays.items():
         np.testing.assert_array_equal(array, second.arrays[path])
+
+
+def test_rows_where_a_question_does_not_arise_have_no_part_in_its_answer() -> None:
+    design, wrong = example()
+    asked = np.arange(len(wrong)) % 3 > 0
+    outcome = np.where(asked, wrong, np.nan)
+    groups = np.arange(len(wrong))
+    found = fit(design.descriptors, {"all": wrong, "asked": outcome}, groups, design.baseline)
+    alone = fit(design.descriptors[asked], {"asked": wrong[asked]}, groups[asked], design.baseline[asked])
+    assert found.targets["asked"] == alone.targets["asked"]
+    np.testing.assert_array_equal(found.out_of_fold["asked"][asked], alone.out_of_fold["asked"])
+    np.testing.assert_array_equal(found.baseline["asked"][asked], alone.baseline["asked"])
+    others = found.out_of_fold["asked"][~asked]
+    assert auroc(others, wrong[~asked]) > auroc(found.baseline["asked"][~asked], wrong[~asked])
+
+
+def test_a_question_that_never_arises_is_answered_by_a_half() -> None:
+    design, _ = example(200)
+    nothing = np.full(200, np.nan)
+    found = fit(design.descriptors, {"never": nothing}, np.arange(200), design.baseline)
+    assert (found.out_of_fold["never"] == 0.5).all()
+    assert found.targets["never"]["learners"] == []
+    assert found.targets["never"]["n_rows"] == 0

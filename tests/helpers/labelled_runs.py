@@ -66,6 +66,7 @@ def input_rows(
         "weights_hash": ["w"] * n_inputs,
         "pass_id": ["p"] * n_inputs,
         "n_units": [1] * n_inputs,
+        "frame_context": [None] * n_inputs,
     }
     return pa.table(data, schema=columns.schema_of("inputs"))
 

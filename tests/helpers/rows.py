@@ -49,7 +49,7 @@ def make_tables(
         "weights_hash": [weights] * n,
         "pass_id": [pass_id] * n,
     }
-    inputs = _table(columns.schema_of("inputs"), {**common, "n_units": [n_units] * n})
+    inputs = _table(columns.schema_of("inputs"), {**common, "n_units": [n_units] * n, "frame_context": None})
     repeated = {name: np.repeat(np.array(values, dtype=object), n_units).tolist() for name, values in common.items()}
     vectors = np.arange(n * n_units * width, dtype=np.float32).reshape(-1, width)
     records = _table(

@@ -10,7 +10,7 @@ from ml_debugger import columns
 from ml_debugger.errors import InputError
 from ml_debugger.tasks import TASKS
 from ml_debugger.tasks.classification import diagnose, predictions, truths, usable
-from ml_debugger.tasks.task import Units
+from ml_debugger.tasks.task import Diagnosis, Units
 from ml_debugger.types import ModelOutput
 from tests.helpers.labelled_runs import input_rows, make_part, model_output
 
@@ -143,4 +143,5 @@ def test_registered() -> None:
     task = TASKS["classification"]
     assert task.name == "classification"
     assert task.method == "classification_v1"
-    assert list(task.targets(np.array([True]))) == ["error_proba"]
+    wrong = Diagnosis(*[np.array([True])] * 4, columns.schema_of("truths").empty_table())
+    assert list(task.targets(wrong)) == ["error_proba"]

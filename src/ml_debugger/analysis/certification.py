@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.intervals import binomial_upper, rows_for_promise
+from ml_debugger.analysis.intervals import binomial_upper, mean_upper, rows_for_promise
 
 __all__ = ["Certificate", "certify"]
 
@@ -52,6 +52,7 @@ def certify(
     *,
     relaxed: float | None = None,
     labels: int = 0,
+    groups: NDArray[Any] | None = None,
 ) -> Certificate:
     """The largest threshold whose rows err at most at rate ``risk``, with ``confidence``.
 
@@ -68,40 +69,78 @@ def certify(
         relaxed: A higher rate to promise where ``risk`` cannot be. Its searches share the level too, so that whichever
             comes out is promised with ``confidence``.
         labels: Labelled rows of the evaluation behind these N, for the sentence on how many it would take.
+        groups: ``(N,)`` rows that are not independent, such as the boxes of one image. The promise then is about the
+            error rate among the rows of a group, averaged over groups, and it is groups that count as evidence.
     """
     order = np.argsort(error_proba, kind="stable")
-    ranked, errors = error_proba[order], np.concatenate([[0], np.cumsum(is_error[order])])
+    ranked, evidence = error_proba[order], _Evidence.of(is_error[order], None if groups is None else groups[order])
     risks = [risk] if relaxed is None else [risk, relaxed]
     level = 1.0 - (1.0 - confidence) / (len(risks) * len(STARTS))
     for tried in risks:
-        found = max(_walk(ranked, errors, tried, level, start) for start in STARTS)
+        found = max(_walk(ranked, evidence, tried, level, start) for start in STARTS)
         if found[1]:
-            return _promise(found, tried, confidence, level)
-    sentence = _what_it_takes(errors, risks[-1], confidence, level, labels)
+            return _promise(found, evidence, tried, confidence, level)
+    sentence = _what_it_takes(evidence, risks[-1], confidence, level, labels)
     return Certificate(0.0, risks[-1], confidence, 0, 0, 1.0, sentence)
 
 
-def _walk(ranked: Float64, errors: NDArray[Any], risk: float, level: float, start: float) -> tuple[float, int, int]:
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """Errors of ranked rows, and the groups they belong to where rows are not independent.
+
+    Attributes:
+        errors: ``(N + 1,)`` errors among the first rows.
+        is_error: ``(N,)``.
+        groups: ``(N,)`` 0, 1, ...; or None.
+    """
+
+    errors: NDArray[Any]
+    is_error: NDArray[np.bool_]
+    groups: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, is_error: NDArray[np.bool_], groups: NDArray[Any] | None) -> _Evidence:
+        """Of rows in their order."""
+        member = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        return cls(np.concatenate([[0], np.cumsum(is_error)]), is_error, member)
+
+    def count(self, rows: int) -> int:
+        """Independent observations among the first rows."""
+        return rows if self.groups is None else len(np.unique(self.groups[:rows]))
+
+    def upper(self, rows: int, level: float) -> float:
+        """Upper bound of the error rate of such rows."""
+        if self.groups is None:
+            return binomial_upper(int(self.errors[rows]), rows, level)
+        held = np.bincount(self.groups[:rows])
+        rates = np.bincount(self.groups[:rows], self.is_error[:rows])[held > 0] / held[held > 0]
+        return mean_upper(float(rates.mean()), len(rates), level) if rows else 1.0
+
+
+def _walk(ranked: Float64, evidence: _Evidence, risk: float, level: float, start: float) -> tuple[float, int, int]:
     """Threshold, rows and errors below it, of the last test passed; zeros if the first one fails."""
     needed = rows_for_promise(risk, level)
     found = 0.0, 0, 0
     for size in _sizes(max(needed, math.ceil(start * len(ranked))), len(ranked)):
         threshold = float(ranked[size]) if size < len(ranked) else math.nextafter(float(ranked[-1]), 2.0)
         rows = int(np.searchsorted(ranked, threshold, side="left"))
-        if rows < needed:  # ties: the threshold holds fewer rows than were counted off
+        if evidence.count(rows) < needed:  # ties: the threshold holds fewer rows than were counted off; or few groups
             continue
-        if binomial_upper(int(errors[rows]), rows, level) > risk:
+        if evidence.upper(rows, level) > risk:
             break
-        found = threshold, rows, int(errors[rows])
+        found = threshold, rows, int(evidence.errors[rows])
     return found
 
 
-def _promise(found: tuple[float, int, int], risk: float, confidence: float, level: float) -> Certificate:
+def _promise(
+    found: tuple[float, int, int], evidence: _Evidence, risk: float, confidence: float, level: float
+) -> Certificate:
     threshold, rows, wrong = found
-    bound = binomial_upper(wrong, rows, level)
+    bound = evidence.upper(rows, level)
+    where = "" if evidence.groups is None else f" of {evidence.count(rows)} inputs"
     sentence = (
         f"at most {risk:.2%} of these rows are wrong, with {confidence:.0%} confidence, for data like the traced data: "
-        f"{wrong} of {rows} certification rows were wrong, so the bound found is {bound:.2%}, within the limit of "
+        f"{wrong} of {rows} certification rows{where} were wrong, so the bound found is {bound:.2%}, within the limit of "
         f"{risk:.2%}"
     )
     return Certificate(threshold, risk, confidence, rows, wrong, bound, sentence)
@@ -117,9 +156,10 @@ def _sizes(needed: int, rows: int) -> Iterator[int]:
         yield rows
 
 
-def _what_it_takes(errors: NDArray[Any], risk: float, confidence: float, level: float, labels: int) -> str:
+def _what_it_takes(evidence: _Evidence, risk: float, confidence: float, level: float, labels: int) -> str:
     """Why nothing is promised, and how many labels it would take."""
-    rows, needed = len(errors) - 1, rows_for_promise(risk, level)
+    errors, needed = evidence.errors, rows_for_promise(risk, level)
+    rows = len(errors) - 1
     start = f"nothing is promised: an error rate of at most {risk:.2%} with {confidence:.0%} confidence takes"
     if rows < needed:
         total = math.ceil(max(labels, 1) * needed / max(rows, 1)) if rows else needed

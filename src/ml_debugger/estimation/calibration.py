@@ -29,6 +29,9 @@ def fit_calibrator(log_odds: Float64, target: NDArray[Any], *, isotonic: bool = 
     give a cautious probability that still ranks. ``isotonic`` mixes in isotonic regression with weight
     e / (2e + 100), e errors.
     """
+    if not len(target):  # nothing is known: every probability is a half
+        none = np.array(0.0)
+        return {"line": np.zeros(2), "weight": none, "knots": np.zeros(1), "values": np.zeros(1), "n_rows": none}
     clipped = np.clip(log_odds, -LIMIT, LIMIT)
     positives = float(np.sum(target > 0))
     negatives = len(target) - positives

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.estimation.calibration import cross_calibrate, fit_calibrator, wants_isotonic
+from ml_debugger.estimation.calibration import calibrate, cross_calibrate, fit_calibrator, wants_isotonic
 from ml_debugger.estimation.folds import grouped_folds
 from ml_debugger.estimation.learners import LEARNERS, Design, Layout
 from ml_debugger.estimation.numbers import log_loss
@@ -71,7 +71,8 @@ def fit(
 
     Args:
         descriptors: ``(N, K)`` finite, each oriented so that larger = more likely wrong.
-        targets: Per name ``(N,)`` 0/1 outcomes, such as ``{"error_proba": is_error}``.
+        targets: Per name ``(N,)`` 0/1 outcomes, such as ``{"error_proba": is_error}``. Rows where an outcome is NaN
+            have no part in its estimator, which then says what it makes of them.
         groups: ``(N,)`` rows that must not be split, such as the boxes of one image.
         baseline: ``(N,)`` log-odds of the baseline score.
         settings: Learners, folds and limits.
@@ -80,7 +81,13 @@ def fit(
     design = Design(descriptors, baseline, chosen.layout)
     fitted = Fitted({}, {}, {}, {})
     for name, target in targets.items():
-        arrays, record, mine, base = _fit_target(design, np.asarray(target, dtype=np.float64), groups, chosen)
+        outcome = np.asarray(target, dtype=np.float64)
+        known = np.isfinite(outcome)
+        if known.all():
+            arrays, record, mine, base = _fit_target(design, outcome, groups, chosen)
+        else:
+            arrays, record, *found = _fit_target(design.rows(known), outcome[known], groups[known], chosen)
+            mine, base = _with_others(design, known, arrays, record, found)
         fitted.arrays.update({f"{name}/{path}": array for path, array in arrays.items()})
         fitted.targets[name], fitted.out_of_fold[name], fitted.baseline[name] = record, mine, base
     return fitted
@@ -98,7 +105,7 @@ def _fit_target(
         "learners": [],
         "n_rows": len(target),
         "n_errors": errors,
-        "baseline_nll": float(log_loss(base, target).mean()),
+        "baseline_nll": float(log_loss(base, target).mean()) if len(target) else 0.0,
     }
     record["nll"] = record["baseline_nll"]
     reason = settings.why_baseline or _too_few(target, len(np.unique(groups)), settings)
@@ -116,6 +123,21 @@ def _fit_target(
         return arrays, {**record, "reason": reason}, base, base
     record |= {"learners": list(settings.learners), "nll": record["learned_nll"], "reason": reason}
     return arrays | learned_arrays, record, learned, base
+
+
+def _with_others(
+    design: Design, known: NDArray[np.bool_], arrays: Arrays, record: dict[str, Any], found: list[Float64]
+) -> tuple[Float64, Float64]:
+    """``(N,)`` learned and baseline probabilities: out-of-fold where the outcome is known, else what was fitted."""
+    others = design.rows(~known)
+    base = calibrate(_part(arrays, "baseline"), others.baseline)
+    said = base
+    if record["learners"]:
+        log_odds = [LEARNERS[name].log_odds(_part(arrays, name), others) for name in record["learners"]]
+        said = calibrate(_part(arrays, "calibrator"), np.asarray(sum(log_odds) / len(log_odds)))
+    whole = np.empty((2, len(known)))
+    whole[:, known], whole[:, ~known] = found, (said, base)
+    return whole[0], whole[1]
 
 
 def _too_few(target: Float64, n_groups: int, settings: FitSettings) -> str | None:
@@ -171,6 +193,10 @@ def _gate(gains: Mapping[str, Float64], groups: NDArray[Any], learned: float) ->
         "the learned error model: clearly better than the calibrated confidence "
         f"(log loss {learned:.3f} against {learned + first:.3f})"
     )
+
+
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(f"{prefix}/")}
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:

@@ -18,7 +18,18 @@ from ml_debugger.errors import ConfigError
 from ml_debugger.selection.conditions import OPERATORS, Condition
 from ml_debugger.selection.configs import FilterConfig
 
-__all__ = ["CARRIED", "CLASSIFICATION_COLUMNS", "candidates", "numeric_fields", "parse_filter"]
+__all__ = [
+    "CARRIED",
+    "CLASSIFICATION_COLUMNS",
+    "candidates",
+    "check_columns",
+    "matches",
+    "numeric_arrow_fields",
+    "numeric_fields",
+    "parse_filter",
+    "present",
+    "selects",
+]
 
 # What a condition may name in classification, besides numeric additional fields.
 CLASSIFICATION_COLUMNS: Final = ("score", ERROR_PROBA)
@@ -92,9 +103,9 @@ def candidates(scored: Any, config: FilterConfig | None, *, selected_only: bool 
     dtypes = frame.collect_schema()
     if config is not None:
         check_columns(config, (*CLASSIFICATION_COLUMNS, *numeric_fields(dtypes)))
-    selected = _present(nw.col(ERROR_PROBA))
+    selected = present(nw.col(ERROR_PROBA))
     if config is not None:
-        selected = selected & _matches(config)
+        selected = selected & selects(config)
     if selected_only:
         # Filtering before the new columns are named lets an engine prune files and row groups.
         frame, selected = frame.filter(selected), nw.lit(True)
@@ -107,7 +118,7 @@ def _arrow_candidates(scored: pa.Table, config: FilterConfig | None, selected_on
     rank = scored.column(ERROR_PROBA).to_numpy()
     selected = ~np.isnan(rank)
     if config is not None:
-        offered = (*CLASSIFICATION_COLUMNS, *_numeric_arrow_fields(scored.schema))
+        offered = (*CLASSIFICATION_COLUMNS, *numeric_arrow_fields(scored.schema))
         check_columns(config, offered)
         selected &= matches(scored, config)
     carried = scored.select([name for name in CARRIED if name in scored.schema.names])
@@ -115,7 +126,8 @@ def _arrow_candidates(scored: pa.Table, config: FilterConfig | None, selected_on
     return rows.filter(rows["selected"]) if selected_only else rows
 
 
-def _numeric_arrow_fields(schema: pa.Schema) -> tuple[str, ...]:
+def numeric_arrow_fields(schema: pa.Schema) -> tuple[str, ...]:
+    """The same of an Arrow schema."""
     extra = (field for field in schema if field.name not in _KNOWN)
     return tuple(field.name for field in extra if pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
 
@@ -138,7 +150,7 @@ def _holds(scored: pa.Table, condition: Condition) -> BoolArray:
     return held
 
 
-def _matches(config: FilterConfig) -> nw.Expr:
+def selects(config: FilterConfig) -> nw.Expr:
     """The same as ``matches``, as an expression for any engine."""
     alternatives = [reduce(and_, map(_holds_expr, group)) for group in config.parsed]
     if config.target_zones:
@@ -149,10 +161,11 @@ def _matches(config: FilterConfig) -> nw.Expr:
 
 def _holds_expr(condition: Condition) -> nw.Expr:
     values = nw.col(condition.column).cast(nw.Float64)
-    held: nw.Expr = OPERATORS[condition.operator](values, condition.value) & _present(values)
+    held: nw.Expr = OPERATORS[condition.operator](values, condition.value) & present(values)
     return held
 
 
-def _present(values: nw.Expr) -> nw.Expr:
+def present(values: nw.Expr) -> nw.Expr:
+    """Whether a number is there."""
     # Engines disagree on NaN: for Polars and DuckDB it is the greatest number. Here it is no number.
     return ~values.is_null() & ~values.is_nan()

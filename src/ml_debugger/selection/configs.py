@@ -98,6 +98,16 @@ class FilterConfig(Config):
     conditions: tuple[dict[Text, Text], ...] = ()
 
     @property
+    def descending(self) -> bool:
+        """Whether the greatest error probability comes first: it does."""
+        return True
+
+    @property
+    def gives_flags(self) -> bool:
+        """Whether live calls are flagged: they are."""
+        return True
+
+    @property
     def parsed(self) -> tuple[tuple[Condition, ...], ...]:
         """The conditions, parsed: an OR of ANDs."""
         return tuple(tuple(parse_condition(*item) for item in group.items()) for group in self.conditions)

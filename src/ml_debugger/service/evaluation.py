@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from ml_debugger import columns
 from ml_debugger.analysis import Certificate, ZoneLimits, assign_zones, certify, code_table, fit_limits, zone_table
-from ml_debugger.analysis.intervals import binomial_interval, rows_for_promise
+from ml_debugger.analysis.intervals import rows_for_promise
 from ml_debugger.errors import EvaluationError, EvaluationWarning, warn
-from ml_debugger.estimation import ErrorModel, FitSettings, measure
+from ml_debugger.estimation import ErrorModel, FitSettings
 from ml_debugger.estimation.folds import split_groups
 from ml_debugger.service.contract import EvaluationRequest, Progress
+from ml_debugger.service.evaluation_metrics import measure_result
 from ml_debugger.service.evaluation_options import EvaluationOptions
 from ml_debugger.service.evaluation_rows import Reader, Rows, group_rows, read_rows
 from ml_debugger.tasks.learning import Labelled, Learned, learn
 from ml_debugger.tasks.scoring import OUTLIER_ZONE
-from ml_debugger.tasks.task import Task
+from ml_debugger.tasks.task import Judged, Task
 
 __all__ = ["MIN_ROWS", "Evaluation", "run_evaluation"]
 
@@ -101,16 +102,18 @@ def _silent(stage: str, done: float) -> None:
 
 
 def _choose_vectors(task: Task, rows: Rows) -> str:
-    """Features where most rows with logits have finite ones, else the logits."""
+    """Features where most rows that can be judged have finite ones, else what the task falls back to."""
+    fallback = task.reads.fallback
     has_logits, whole = task.usable(rows.units, "features")
     if whole.sum() * 2 >= has_logits.sum() and whole.any():
         return "features"
     count = int((has_logits & ~whole).sum())
     if rows.units.features.shape[1] and count:
-        _warn(rows.notes, f"{count} of {len(whole)} rows have NaN or infinite features: the logits are used instead")
+        text = f"{count} of {len(whole)} rows have NaN or infinite features: the {fallback} are used instead"
+        _warn(rows.notes, text)
     elif not rows.units.features.shape[1]:
-        rows.notes.append("the model shows no features: error estimation rests on its logits alone")
-    return "logits"
+        rows.notes.append(f"the model shows no features: error estimation rests on its {fallback} alone")
+    return fallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,14 @@ class _Plan:
     risk: float
     needed: int
     error_rate: float
+    several: bool  # inputs have several units, which are not independent
 
 
 def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _Plan:
     _, whole = task.usable(rows.units, vectors)
     usable = rows.held_out & whole
     groups, copies = group_rows(rows, whole)
-    _check_enough(rows, usable, groups)
+    _check_enough(task, rows, usable, groups)
     if copies:
         rows.notes.append(f"{copies} rows are exact copies of another; copies are kept in one fold and out of the bank")
     broken = int((rows.held_out & ~whole).sum())
@@ -155,15 +159,25 @@ def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _
     )
     if settings.why_baseline is None:
         _note_extremes(rows, usable, errors, count)
-    labelled = Labelled(rows.units, rows.diagnosis.truth, is_error, groups, in_bank, rows.held_out, certifying)
-    return _Plan(labelled, settings, risk, needed, rate)
+    labelled = Labelled(
+        rows.units,
+        rows.diagnosis.truth,
+        task.targets(rows.diagnosis),
+        groups,
+        in_bank,
+        rows.held_out,
+        certifying,
+    )
+    several = bool((rows.table["unit"].to_numpy() > 0).any())
+    return _Plan(labelled, settings, risk, needed, rate, several)
 
 
-def _check_enough(rows: Rows, usable: Bool, groups: NDArray[Any]) -> None:
+def _check_enough(task: Task, rows: Rows, usable: Bool, groups: NDArray[Any]) -> None:
     held_out, count = int(rows.held_out.sum()), int(usable.sum())
     tags = ", ".join(rows.fit_on)
-    if rows.units.logits.shape[1] == 0:
-        raise EvaluationError("the traced rows hold no logits: trace a model that returns them, then evaluate")
+    needed = task.reads.fallback
+    if getattr(rows.units, needed).shape[1] == 0:
+        raise EvaluationError(f"the traced rows hold no {needed}: trace a model that returns them, then evaluate")
     if held_out < MIN_ROWS:
         raise EvaluationError(
             f"too few labelled rows: {held_out} of {tags}, an evaluation needs at least {MIN_ROWS}; "
@@ -172,7 +186,7 @@ def _check_enough(rows: Rows, usable: Bool, groups: NDArray[Any]) -> None:
     if count < MIN_ROWS:
         raise EvaluationError(
             f"too few usable rows: {held_out - count} of {held_out} labelled rows of {tags} have NaN or infinite "
-            "logits or features; check the model's inputs and weights, then trace again"
+            f"{needed} or features; check the model's inputs and weights, then trace again"
         )
     distinct = len(np.unique(groups[usable]))
     if distinct < MIN_ROWS // 2:
@@ -248,24 +262,19 @@ def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: Ev
     limits = replace(limits, t_lo=min(promise.threshold, highest))
     zones = assign_zones(limits, probability, score, support)
     zones[~whole] = OUTLIER_ZONE
-    codes = task.codes(
-        rows.diagnosis.truth[held],
-        rows.units.label[held],
-        zones,
-        learned.vote_classes[held],
-        learned.vote_shares[held],
-        options.min_vote,
-    )
+    proba = {name: values[held] for name, values in learned.error_proba.items()}
+    judged = Judged(zones, learned.votes.rows(held), proba)
+    codes = task.codes(rows.diagnosis.rows(held), rows.units.label[held], judged, options.min_vote)
     model = ErrorModel(learned.model.arrays, {**learned.model.meta, "limits": limits.to_json()})
     samples = _samples(
         rows,
-        {**{name: values[held] for name, values in learned.error_proba.items()}, "support": support, "zone": zones},
+        {**proba, **task.score_columns(rows.units.rows(held)), "support": support, "zone": zones},
         codes,
     )
     return Evaluation(
         model=model,
         info=_info(rows, plan, learned, limits, promise, options),
-        metrics=_metrics(learned, rows, plan, options),
+        metrics=measure_result(learned, rows, plan.labelled, options),
         samples=samples,
         zones=zone_table(limits, zones, is_error, promise),
         error_codes=code_table(codes, zones, samples["input_id"].to_pylist()),
@@ -296,8 +305,15 @@ def _promise(
         )
         return replace(nothing, sentence=sentence)
     relaxed = None if options.stable_risk or plan.error_rate == 0.0 else plan.error_rate * RELAXED
+    groups = plan.labelled.groups[plan.labelled.held_out][certifying] if plan.several else None
     return certify(
-        probability[certifying], is_error[certifying], plan.risk, options.confidence, relaxed=relaxed, labels=count
+        probability[certifying],
+        is_error[certifying],
+        plan.risk,
+        options.confidence,
+        relaxed=relaxed,
+        labels=count,
+        groups=groups,
     )
 
 
@@ -315,34 +331,9 @@ def _samples(rows: Rows, scored: dict[str, NDArray[Any]], codes: list[str]) -> p
     data["is_error"] = pa.array(diagnosis.is_error).filter(held)
     data["error_code"] = pa.array(codes, type=pa.string())
     data["ignored"] = pa.array(diagnosis.ignored).filter(held)
+    data |= {name: pa.array(values) for name, values in scored.items() if name not in data}
     data |= {name: table[name] for name in table.schema.names if name not in data}
     return pa.table(data)
-
-
-def _metrics(learned: Learned, rows: Rows, plan: _Plan, options: EvaluationOptions) -> dict[str, Any]:
-    """Out-of-fold metrics of the held-out rows, and the same of the calibrated baseline."""
-    held = rows.held_out
-    wrong, groups = rows.diagnosis.is_error[held], plan.labelled.groups[held]
-    errors, count = int(wrong.sum()), len(wrong)
-    low, high = binomial_interval(errors, count)
-    shared = {
-        "accuracy": 1.0 - errors / count,
-        "accuracy_low": 1.0 - high,
-        "accuracy_high": 1.0 - low,
-        "error_rate": errors / count,
-        "error_rate_low": low,
-        "error_rate_high": high,
-    }
-    tables = [
-        measure(values[columns.ERROR_PROBA][held], wrong, groups, draws=options.bootstrap, seed=options.seed)
-        for values in (learned.error_proba, learned.baseline)
-    ]
-    ours, base = ({**shared, **{name: _finite(value) for name, value in table.items()}} for table in tables)
-    return {**ours, "baseline": base}
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def _info(

@@ -24,9 +24,9 @@ Reader = Callable[[str, tuple[str, ...], tuple[str, ...] | None], Iterator[pa.Re
 """(kind, columns, dataset_types or None for all) -> newest rows, streamed."""
 
 Bool = NDArray[np.bool_]
-_VECTORS = ("features", "logits")
 _LIGHT = ("input_id", "id_kind", "recording_id", "dataset_type", "n_epoch", "unit", "label", "score")
 _TRUTH = ("recording_id", "dataset_type", "truth", "ignored")
+_ONLY_DIAGNOSED = frozenset(columns.VECTORS)  # read a second time, for the rows that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +69,24 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
         EvaluationError: If no row has a truth.
         ConfigError: If an option names a dataset_type without labelled rows.
     """
-    truths = _collect(read, columns.TRUTHS, _TRUTH, None)
+    truths = _collect(read, columns.TRUTHS, (*_TRUTH, *task.reads.truths), None)
     if truths.num_rows == 0:
         raise EvaluationError(
             "no labelled rows: trace the model with labels first (ClassificationTracer), then evaluate"
         )
     tags = tuple(sorted(set(truths["dataset_type"].to_pylist())))
-    records = _collect(read, columns.RECORDS, (*_LIGHT, *fields), tags)
+    records = _collect(read, columns.RECORDS, (*_LIGHT, *task.reads.records, *fields), tags)
     diagnosis = task.diagnose(records, truths)
+    records = records.drop_columns([name for name in task.reads.records if name in _ONLY_DIAGNOSED])
     notes = [*diagnosis.notes, *_count_unlabelled(records, diagnosis)]
     counts = _count_by_tag(records, diagnosis.labelled)
     fit_on, bank_from = choose_roles(tuple(counts), options)
     kept = _keep(records, diagnosis, (fit_on, bank_from), options, notes)
-    table, diagnosis = records.take(pa.array(kept)), _diagnosis_of(diagnosis, kept)
+    table, diagnosis = records.take(pa.array(kept)), diagnosis.rows(kept)
     tag = np.array(table["dataset_type"].to_pylist(), dtype=object)
     return Rows(
         table=table,
-        units=_read_units(read, table, tuple(sorted({*fit_on, *bank_from}))),
+        units=_read_units(task, read, table, tuple(sorted({*fit_on, *bank_from}))),
         diagnosis=diagnosis,
         in_bank=np.isin(tag, bank_from),
         held_out=np.isin(tag, fit_on),
@@ -176,18 +177,7 @@ def _draws(records: pa.Table, seed: int) -> NDArray[np.uint64]:
     )
 
 
-def _diagnosis_of(diagnosis: Diagnosis, kept: NDArray[np.int64]) -> Diagnosis:
-    return Diagnosis(
-        diagnosis.labelled[kept],
-        diagnosis.truth[kept],
-        diagnosis.is_error[kept],
-        diagnosis.ignored[kept],
-        diagnosis.missed,
-        diagnosis.notes,
-    )
-
-
-def _read_units(read: Reader, table: pa.Table, tags: tuple[str, ...]) -> Units:
+def _read_units(task: Task, read: Reader, table: pa.Table, tags: tuple[str, ...]) -> Units:
     """The kept units with their vectors, read in one more pass."""
     keys = pl.DataFrame(
         {
@@ -196,19 +186,19 @@ def _read_units(read: Reader, table: pa.Table, tags: tuple[str, ...]) -> Units:
             "row": np.arange(table.num_rows, dtype=np.int64),
         }
     )
-    matrices = {name: np.empty((table.num_rows, 0), dtype=np.float32) for name in _VECTORS}
-    names = ("recording_id", "unit", *_VECTORS)
+    vectors = ("features", "logits", *task.reads.vectors)
+    matrices = {name: np.empty((table.num_rows, 0), dtype=np.float32) for name in vectors}
+    names = ("recording_id", "unit", *matrices)
     for batch in read(columns.RECORDS, names, tags):
         found = pl.DataFrame({"recording_id": batch["recording_id"].to_numpy(), "unit": batch["unit"].to_numpy()})
         joined = found.with_row_index("position").join(keys, on=["recording_id", "unit"], how="inner")
         chosen = batch.take(pa.array(joined["position"].to_numpy()))
-        for name in _VECTORS:
+        for name in matrices:
             matrices[name] = _fill(matrices[name], joined["row"].to_numpy(), read_matrix(chosen, name), name)
     return Units(
         label=table["label"].to_numpy().astype(np.int64),
         score=table["score"].to_numpy().astype(np.float64),
-        features=matrices["features"],
-        logits=matrices["logits"],
+        **matrices,
     )
 
 
@@ -249,8 +239,8 @@ def group_rows(rows: Rows, whole: Bool) -> tuple[NDArray[np.int64], int]:
 
 
 def _content_codes(units: Units, whole: Bool) -> NDArray[np.int64]:
-    """``(N,)`` one number per distinct pair of features and logits; units that are not whole are all distinct."""
-    joined = np.ascontiguousarray(np.concatenate([units.features, units.logits], axis=1))
+    """``(N,)`` one number per distinct set of vectors; units that are not whole are all distinct."""
+    joined = np.ascontiguousarray(np.concatenate([units.features, units.logits, units.box, units.context], axis=1))
     digests = [
         hashlib.blake2b(row.tobytes() if usable else str(position).encode(), digest_size=16).hexdigest()
         for position, (row, usable) in enumerate(zip(joined, whole.tolist(), strict=True))

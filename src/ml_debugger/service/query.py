@@ -131,7 +131,7 @@ def _pick(pool: CandidatePool, plan: _Plan) -> Picks:
         return draw(pool, plan.sampling, plan.n)
     if plan.strategy is not None:
         return plan.strategy.pick(pool, plan.n)
-    return Picks(pool.best(plan.n))
+    return Picks(pool.best(plan.n, descending=plan.config.descending))
 
 
 def _nothing_scored(request: QueryRequest) -> str:

@@ -23,7 +23,8 @@ from ml_debugger.estimation import (
     vote,
 )
 from ml_debugger.selection import FilterConfig, candidates, parse_filter
-from ml_debugger.tasks.task import Bool, Description, Diagnosis, Float64, Int64, Lessons, Task, Units, Votes
+from ml_debugger.tasks.rows import list_column, make_rows
+from ml_debugger.tasks.task import Bool, Description, Diagnosis, Float64, Int64, Judged, Lessons, Task, Units, Votes
 from ml_debugger.types import ModelOutput
 
 __all__ = ["CLASSIFICATION"]
@@ -49,28 +50,12 @@ def predictions(output: ModelOutput, inputs: pa.Table) -> pa.Table:
         "unit": pa.array(np.zeros(n_inputs, dtype=np.int64)),
         "label": pa.array(np.asarray(output.label, dtype=np.int64)),
         "score": pa.array(np.asarray(output.score, dtype=np.float64)),
-        "features": _vectors(output.features, n_inputs),
-        "logits": _vectors(output.logits, n_inputs),
-        "box": _vectors(None, n_inputs),
-        "context": _vectors(output.context, n_inputs),
+        "features": list_column(output.features, n_inputs),
+        "logits": list_column(output.logits, n_inputs),
+        "box": list_column(None, n_inputs),
+        "context": list_column(output.context, n_inputs),
     }
-    return _rows(columns.RECORDS, inputs, own)
-
-
-def _vectors(values: NDArray[Any] | None, n_rows: int) -> pa.Array:
-    if values is None:
-        return pa.nulls(n_rows, pa.list_(pa.float32()))
-    flat = np.ascontiguousarray(values, dtype=np.float32)
-    offsets = (
-        np.arange(0, flat.size + 1, flat.shape[1], dtype=np.int32) if flat.shape[1] else np.zeros(n_rows + 1, np.int32)
-    )
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)))
-
-
-def _rows(kind: str, inputs: pa.Table, own: dict[str, pa.Array]) -> pa.Table:
-    schema = columns.schema_of(kind)
-    given = {name: inputs.column(name) for name in inputs.schema.names if name in schema.names}
-    return pa.table({name: own.get(name, given.get(name)) for name in schema.names}, schema=schema)
+    return make_rows(columns.RECORDS, inputs, own)
 
 
 def truths(ground_truth: Any, inputs: pa.Table, n_classes: int | None) -> pa.Table:
@@ -95,10 +80,10 @@ def truths(ground_truth: Any, inputs: pa.Table, n_classes: int | None) -> pa.Tab
     own = {
         "truth_index": pa.array(np.zeros(count, dtype=np.int64)),
         "truth": pa.array(labels[known]),
-        "box": _vectors(None, count),
+        "box": list_column(None, count),
         "ignored": pa.array(np.zeros(count, dtype=bool)),
     }
-    return _rows(columns.TRUTHS, kept, own)
+    return make_rows(columns.TRUTHS, kept, own)
 
 
 def _read_labels(ground_truth: Any, n_inputs: int) -> Int64:
@@ -190,7 +175,7 @@ def describe_units(units: Units, model: ErrorModel) -> Description:
     return Description(*describe(model.reference(), values, units.logits, units.label))
 
 
-def votes(units: Units, model: ErrorModel) -> Votes:
+def votes_of(units: Units, model: ErrorModel) -> Votes:
     """The classes that usable units resemble."""
     return Votes(*vote(model.reference(), _vectors_of(units, str(model.meta["vectors"]))))
 
@@ -200,21 +185,15 @@ def baseline(units: Units) -> Float64:
     return error_log_odds(units.logits, units.label)
 
 
-def targets(is_error: Bool) -> dict[str, Bool]:
+def targets(diagnosis: Diagnosis) -> dict[str, Bool]:
     """One error column: wrong or not."""
-    return {columns.ERROR_PROBA: is_error}
+    return {columns.ERROR_PROBA: diagnosis.is_error}
 
 
-def codes(
-    truth: Int64,
-    label: Int64,
-    zones: NDArray[np.object_],
-    vote_classes: Int64,
-    vote_shares: Float64,
-    min_vote: float,
-) -> list[str]:
+def codes(diagnosis: Diagnosis, label: Int64, judged: Judged, min_vote: float) -> list[str]:
     """Error codes of labelled units."""
-    return classification_codes(truth, label, zones, vote_classes, vote_shares, min_vote=min_vote)
+    votes = judged.votes
+    return classification_codes(diagnosis.truth, label, judged.zones, votes.classes, votes.shares, min_vote=min_vote)
 
 
 def _columns(*names: str) -> tuple[int, ...]:
@@ -234,7 +213,7 @@ CLASSIFICATION: Final = Task(
     usable=usable,
     learn=learn,
     describe=describe_units,
-    votes=votes,
+    votes=votes_of,
     layout=Layout(
         anchors=_columns("mixed_probe"),
         cautious=_columns("linear_probe", "vote_against", "distance"),

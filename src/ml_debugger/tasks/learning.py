@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_debugger import columns
 from ml_debugger.estimation import ErrorModel, FitSettings, fit
 from ml_debugger.estimation.neighbours import N_VOTES
 from ml_debugger.estimation.outliers import fit_outlier_axis, outlier_score, support_of
@@ -26,8 +27,8 @@ class Labelled:
 
     Attributes:
         units: The units.
-        truth: ``(N,)`` annotated classes.
-        is_error: ``(N,)``.
+        truth: ``(N,)`` annotated classes; -1 where there is none.
+        targets: Per error column ``(N,)`` 0/1, NaN where the question does not arise; ``error_proba`` is always known.
         groups: ``(N,)`` units that must not be split between folds.
         in_bank: ``(N,)`` whether the unit serves the reference statistics.
         held_out: ``(N,)`` whether the unit serves learner and calibrator.
@@ -36,7 +37,7 @@ class Labelled:
 
     units: Units
     truth: Int64
-    is_error: Bool
+    targets: Mapping[str, NDArray[Any]]
     groups: NDArray[Any]
     in_bank: Bool
     held_out: Bool
@@ -53,8 +54,7 @@ class Learned:
         baseline: Per error column ``(N,)`` of the calibrated baseline.
         support: ``(N,)``.
         whole: ``(N,)`` held-out units with finite logits and vectors.
-        vote_classes: ``(N, V)``; -1 where there is no vote.
-        vote_shares: ``(N, V)``.
+        votes: Of the N units; classes are -1 where there is no vote.
     """
 
     model: ErrorModel
@@ -62,8 +62,7 @@ class Learned:
     baseline: dict[str, Float64]
     support: Float64
     whole: Bool
-    vote_classes: Int64
-    vote_shares: Float64
+    votes: Votes
 
 
 def learn(task: Task, rows: Labelled, vectors: str, settings: FitSettings) -> Learned:
@@ -82,7 +81,7 @@ def learn(task: Task, rows: Labelled, vectors: str, settings: FitSettings) -> Le
     reference, seen, voted = task.learn(lessons, vectors, settings.seed)
     fitted = fit(
         seen.descriptors,
-        task.targets(rows.is_error[fitting]),
+        {name: target[fitting] for name, target in rows.targets.items()},
         rows.groups[fitting],
         seen.baseline,
         replace(settings, layout=task.layout),
@@ -102,8 +101,8 @@ def learn(task: Task, rows: Labelled, vectors: str, settings: FitSettings) -> Le
     model = ErrorModel({**learned, **_prefixed("outlier", outlier)}, meta)
     predicted = model.predict(fresh.descriptors, fresh.baseline, fresh.outlying)
     result = _Values(task, len(rows.units), fitted.targets)
-    result.put(fitting, fitted.out_of_fold, fitted.baseline)
-    result.put(certifying, predicted.error_proba, model.predict_baseline(fresh.baseline))
+    result.put(fitting, task.reconcile(fitted.out_of_fold), fitted.baseline)
+    result.put(certifying, task.reconcile(predicted.error_proba), model.predict_baseline(fresh.baseline))
     result.put_votes(fitting, voted)
     result.put_votes(certifying, task.votes(units, model))
     result.support[fitting] = support_of(outlier, outlier_score(outlier, seen.outlying))
@@ -115,8 +114,7 @@ def learn(task: Task, rows: Labelled, vectors: str, settings: FitSettings) -> Le
         result.baseline,
         result.support,
         held_whole,
-        result.votes.classes,
-        result.votes.shares,
+        result.votes,
     )
 
 
@@ -124,7 +122,8 @@ def _lessons(rows: Labelled, whole: Bool, fitting: Bool) -> Lessons:
     """The fitting units, and the units of the bank that share no group with a fitting or a certifying one."""
     guarded = np.isin(rows.groups, rows.groups[fitting | rows.certifying])
     chosen = fitting | (rows.in_bank & whole & ~guarded)
-    return Lessons(rows.units.rows(chosen), rows.truth[chosen], rows.groups[chosen], fitting[chosen])
+    is_error = rows.targets[columns.ERROR_PROBA][chosen] > 0
+    return Lessons(rows.units.rows(chosen), rows.truth[chosen], is_error, rows.groups[chosen], fitting[chosen])
 
 
 class _Values:

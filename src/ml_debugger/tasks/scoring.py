@@ -40,7 +40,7 @@ def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: st
     scored = [_score_part(task, model, part) for part in parts]
     n_broken, n_bare = sum(part[1] for part in scored), sum(part[2] for part in scored)
     if n_broken or n_bare:
-        warn(_explain(n_broken, n_bare, records.num_rows), NonFiniteWarning)
+        warn(_explain(n_broken, n_bare, records.num_rows, task.reads.fallback), NonFiniteWarning)
     own = scored[0][0]
     if len(scored) > 1:
         own = {name: np.concatenate([part[0][name] for part in scored]) for name in own}
@@ -48,11 +48,11 @@ def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: st
 
 
 def _score_part(task: Task, model: ErrorModel, records: pa.Table) -> tuple[dict[str, NDArray[Any]], int, int]:
-    units = read_units(records)
+    units = read_units(records, task.reads.vectors)
     scored, has_logits, is_whole = score_units(task, model, units)
     support = scored.pop("support")
     zones = assign_zones(_limits(model), scored[columns.ERROR_PROBA], units.score, support)
-    own = {**scored, "support": support, "zone": zones, "label": units.label}
+    own = {**scored, "support": support, "zone": zones, "label": units.label, **task.score_columns(units)}
     if is_whole.all():
         return own, 0, 0
     zones[~is_whole] = OUTLIER_ZONE
@@ -79,14 +79,14 @@ def score_units(
     if len(units) and is_whole.all():
         seen = task.describe(units, model)
         predicted = model.predict(seen.descriptors, seen.baseline, seen.outlying)
-        return {**predicted.error_proba, "support": predicted.support}, has_logits, is_whole
+        return {**task.reconcile(predicted.error_proba), "support": predicted.support}, has_logits, is_whole
     scored: dict[str, NDArray[Any]] = {name: np.ones(len(units)) for name in model.meta["targets"]}
     support = np.zeros(len(units))
     if is_whole.any():
         seen = task.describe(units.rows(is_whole), model)
         predicted = model.predict(seen.descriptors, seen.baseline, seen.outlying)
         support[is_whole] = predicted.support
-        for name, values in predicted.error_proba.items():
+        for name, values in task.reconcile(predicted.error_proba).items():
             scored[name][is_whole] = values
     is_bare = has_logits & ~is_whole
     if is_bare.any():
@@ -108,10 +108,10 @@ def _check_widths(model: ErrorModel, units: Units) -> None:
             )
 
 
-def _explain(n_broken: int, n_bare: int, n_rows: int) -> str:
+def _explain(n_broken: int, n_bare: int, n_rows: int, fallback: str) -> str:
     parts = []
     if n_broken:
-        parts.append(f"{n_broken} of {n_rows} units have NaN or infinite logits: error_proba 1, label -1")
+        parts.append(f"{n_broken} of {n_rows} units have NaN or infinite {fallback}: error_proba 1, label -1")
     if n_bare:
         parts.append(f"{n_bare} of {n_rows} units have no finite features: error_proba is the calibrated baseline")
     return "; ".join(parts) + f"; they are in zone {OUTLIER_ZONE}"

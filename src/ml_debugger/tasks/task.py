@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ml_debugger.estimation import ErrorModel, Layout
-from ml_debugger.selection import FilterConfig
+from ml_debugger.selection import BBoxStrategy, FilterConfig
 from ml_debugger.types import ModelOutput
 
-__all__ = ["Description", "Diagnosis", "Lessons", "Task", "Units", "Votes"]
+__all__ = ["Description", "Diagnosis", "Judged", "Lessons", "Reads", "Task", "Units", "Votes"]
 
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
@@ -30,19 +30,35 @@ class Units:
         score: ``(U,)`` float64, the model's own confidence.
         features: ``(U, D)`` float32, rows of NaN where a unit has none; D = 0 where no unit has.
         logits: ``(U, C)`` float32, likewise.
+        box: ``(U, 4)`` or ``(U, 7)`` float32, likewise; None stands for no columns.
+        context: ``(U, K)`` float32 further numbers of each unit, likewise.
     """
 
     label: Int64
     score: Float64
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
+    box: NDArray[np.float32] = None  # type: ignore[assignment]  # None is replaced by (U, 0) when it is built
+    context: NDArray[np.float32] = None  # type: ignore[assignment]  # likewise
+
+    def __post_init__(self) -> None:
+        for name in ("box", "context"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.empty((len(self.label), 0), dtype=np.float32))
 
     def __len__(self) -> int:
         return len(self.label)
 
     def rows(self, chosen: NDArray[Any]) -> Units:
         """Some of the units."""
-        return Units(self.label[chosen], self.score[chosen], self.features[chosen], self.logits[chosen])
+        return Units(
+            self.label[chosen],
+            self.score[chosen],
+            self.features[chosen],
+            self.logits[chosen],
+            self.box[chosen],
+            self.context[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,7 @@ class Diagnosis:
         ignored: ``(N,)`` whether the unit lies in a region that the truth marks as to be ignored.
         missed: Truths that no unit covers (detection).
         notes: What people should know.
+        details: Per name ``(N,)``: what else the task's targets and codes need.
     """
 
     labelled: Bool
@@ -64,6 +81,19 @@ class Diagnosis:
     ignored: Bool
     missed: pa.Table
     notes: tuple[str, ...] = ()
+    details: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def rows(self, chosen: NDArray[Any]) -> Diagnosis:
+        """That of some of the units; what was missed stays whole."""
+        return Diagnosis(
+            self.labelled[chosen],
+            self.truth[chosen],
+            self.is_error[chosen],
+            self.ignored[chosen],
+            self.missed,
+            self.notes,
+            {name: values[chosen] for name, values in self.details.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +133,65 @@ class Votes:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What the error model makes of U labelled units.
+
+    Attributes:
+        zones: ``(U,)``.
+        votes: Of the units.
+        error_proba: Per error column ``(U,)``.
+    """
+
+    zones: NDArray[np.object_]
+    votes: Votes
+    error_proba: Mapping[str, Float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Lessons:
     """N labelled units and what may be learned from each.
 
     Attributes:
         units: The units, with finite logits and vectors.
-        truth: ``(N,)`` annotated classes.
+        truth: ``(N,)`` annotated classes; -1 where there is none.
+        is_error: ``(N,)``.
         groups: ``(N,)`` units that must not be split between folds.
         held: ``(N,)`` the units to be described; the others only serve the reference.
     """
 
     units: Units
     truth: Int64
+    is_error: Bool
     groups: NDArray[Any]
     held: Bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Which stored columns a task looks at, besides those that every task does.
+
+    Attributes:
+        records: Of record rows, to diagnose them.
+        truths: Of truth rows, likewise.
+        vectors: List columns of record rows that estimation reads as matrices.
+        fallback: That of ``vectors`` which is measured where a model shows no features; a run without it cannot be
+            evaluated.
+    """
+
+    records: tuple[str, ...] = ()
+    truths: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ("features", "logits")
+    fallback: str = "logits"
+
+
+def _no_columns(units: Units) -> Mapping[str, NDArray[Any]]:
+    """Most tasks add nothing to a score row."""
+    return {}
+
+
+def _as_they_are(error_proba: Mapping[str, Float64]) -> Mapping[str, Float64]:
+    """One column fits together with itself."""
+    return error_proba
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +207,24 @@ class Task:
         predictions: (ModelOutput, input rows) -> record rows.
         truths: (ground truth, input rows, C or None) -> truth rows.
         diagnose: (record rows without vectors, truth rows) -> Diagnosis.
-        usable: (units, kind of vectors) -> ``(U,)`` finite logits, ``(U,)`` finite logits and vectors.
+        usable: (units, kind of vectors) -> ``(U,)`` where the baseline is known, ``(U,)`` where the vectors are too.
         learn: (lessons, kind of vectors, seed) -> (arrays of the reference, Description of the held units, Votes of
             them). No held unit, nor its group, has a part in what is said of it.
         describe: (units, ErrorModel) -> Description.
         votes: (units, ErrorModel) -> Votes.
         layout: What is known about the columns of the descriptors.
-        baseline: units with finite logits -> ``(U,)`` log-odds of the baseline score.
-        targets: is_error -> per error column ``(U,)`` 0/1.
-        codes: (truth, label, zones, vote classes, vote shares, least share) -> error codes.
+        baseline: units whose baseline is known -> ``(U,)`` log-odds of the baseline score.
+        targets: Diagnosis -> per error column ``(U,)`` 0/1, NaN where the question does not arise.
+        codes: (Diagnosis, predicted labels, Judged, least share of a vote) -> error codes.
+        reads: Stored columns that it looks at.
+        score_columns: units -> further columns of their score rows.
+        reconcile: Error columns as learned one by one -> error columns that fit together; row by row, to the bit.
     """
 
     name: str
     method: str
-    config: type[FilterConfig]
-    parse_config: Callable[..., FilterConfig]
+    config: type[FilterConfig] | type[BBoxStrategy]
+    parse_config: Callable[..., FilterConfig | BBoxStrategy]
     candidates: Callable[..., Any]
     predictions: Callable[[ModelOutput, pa.Table], pa.Table]
     truths: Callable[[Any, pa.Table, int | None], pa.Table]
@@ -157,5 +235,8 @@ class Task:
     votes: Callable[[Units, ErrorModel], Votes]
     layout: Layout
     baseline: Callable[[Units], Float64]
-    targets: Callable[[Bool], Mapping[str, Bool]]
-    codes: Callable[[Int64, Int64, NDArray[np.object_], Int64, Float64, float], list[str]]
+    targets: Callable[[Diagnosis], Mapping[str, NDArray[Any]]]
+    codes: Callable[[Diagnosis, Int64, Judged, float], list[str]]
+    reads: Reads = Reads()
+    score_columns: Callable[[Units], Mapping[str, NDArray[Any]]] = _no_columns
+    reconcile: Callable[[Mapping[str, Float64]], Mapping[str, Float64]] = _as_they_are

@@ -14,8 +14,12 @@ from ml_debugger.tasks.task import Units
 __all__ = ["read_matrix", "read_units"]
 
 
-def read_units(records: pa.Table) -> Units:
+def read_units(records: pa.Table, vectors: tuple[str, ...] = ("features", "logits")) -> Units:
     """The units of record rows.
+
+    Args:
+        records: U rows.
+        vectors: List columns to read as matrices; the others are taken for absent.
 
     Raises:
         InputError: If vectors of one column have different lengths.
@@ -23,8 +27,7 @@ def read_units(records: pa.Table) -> Units:
     return Units(
         label=_numbers(records, "label").astype(np.int64),
         score=_numbers(records, "score").astype(np.float64),
-        features=read_matrix(records, "features"),
-        logits=read_matrix(records, "logits"),
+        **{name: read_matrix(records, name) for name in ("features", "logits", *vectors)},
     )
 
 

@@ -45,6 +45,10 @@ class Design:
     baseline: Float64
     layout: Layout = field(default_factory=Layout)
 
+    def rows(self, chosen: NDArray[Any]) -> Design:
+        """That of some of the rows."""
+        return Design(self.descriptors[chosen], self.baseline[chosen], self.layout)
+
     def table(self) -> Float64:
         """``(N, 1 + K)``: the baseline and the descriptors."""
         return np.concatenate([self.baseline[:, None], self.descriptors], axis=1)

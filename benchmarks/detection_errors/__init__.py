@@ -1,0 +1,1 @@
+"""How well errors of real detectors are found, box by box."""

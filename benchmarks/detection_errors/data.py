@@ -1,0 +1,189 @@
+"""Real detections with their annotations, as the adapters would hand them over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.detection_errors.yolox import open_session, raw_candidates
+from ml_debugger import columns
+from ml_debugger.analysis.boxes import PredictedBoxes, iou_matrix
+from ml_debugger.analysis.frame_context import frame_context
+from ml_debugger.analysis.suppressed import Candidates, suppressed
+from ml_debugger.tasks import TASKS
+from ml_debugger.types import ModelOutput
+
+__all__ = ["TASK", "Images", "Proposals", "Run", "detections", "load_images", "ready_proposals", "yolox_proposals"]
+
+TASK: Final = TASKS["object_detection"]
+NMS_IOU: Final = 0.45
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Images:
+    """B annotated images.
+
+    Attributes:
+        ids: ``(B,)``.
+        files: Paths, one each.
+        size: ``(B, 2)`` width and height.
+        annotations: COCO annotations of each image.
+    """
+
+    ids: Int64
+    files: tuple[Path, ...]
+    size: Int64
+    annotations: tuple[list[dict[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What a detector says of those images before a threshold: M boxes with scores.
+
+    Attributes:
+        image: ``(M,)`` position of the image, ascending.
+        box: ``(M, 4)``.
+        score: ``(M, C)`` scores of the classes, or ``(M,)`` that of the label.
+        label: ``(M,)``.
+        suppressed: Whether suppression already happened; else the rest of the candidates is among the boxes.
+    """
+
+    image: Int64
+    box: NDArray[np.float32]
+    score: NDArray[np.float64]
+    label: Int64
+    suppressed: bool
+
+    @property
+    def best(self) -> NDArray[np.float64]:
+        """``(M,)`` score of the label."""
+        return self.score.max(axis=1) if self.score.ndim == 2 else self.score
+
+
+def load_images(folder: Path) -> Images:
+    """The images of a folder in COCO format."""
+    listed = json.loads((folder / "instances.json").read_text())
+    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in listed["images"]}
+    for annotation in listed["annotations"]:
+        by_image[annotation["image_id"]].append(annotation)
+    images = sorted(listed["images"], key=lambda image: int(image["id"]))
+    return Images(
+        np.array([image["id"] for image in images]),
+        tuple(folder / "images" / image["file_name"] for image in images),
+        np.array([(image["width"], image["height"]) for image in images]),
+        tuple(by_image[image["id"]] for image in images),
+    )
+
+
+def ready_proposals(path: Path, images: Images) -> Proposals:
+    """Detections in COCO's results format, suppressed by whoever made them."""
+    listed = json.loads(path.read_text())
+    image = np.searchsorted(images.ids, [entry["image_id"] for entry in listed])
+    box = np.array([entry["bbox"] for entry in listed], dtype=np.float32)
+    box[:, 2:] += box[:, :2]
+    score = np.array([entry["score"] for entry in listed], dtype=np.float64)
+    label = np.array([entry["category_id"] for entry in listed], dtype=np.int64)
+    order = np.argsort(image, kind="stable")
+    return Proposals(image[order], box[order], score[order], label[order], suppressed=True)
+
+
+def yolox_proposals(model: Path, images: Images, cache: Path) -> Proposals:
+    """YOLOX-nano run here once; its candidates before suppression."""
+    if not cache.exists():
+        session = open_session(model)
+        found = [raw_candidates(session, path) for path in images.files]
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            cache,
+            image=np.repeat(np.arange(len(found)), [len(box) for box, _ in found]),
+            box=np.concatenate([box for box, _ in found]),
+            score=np.concatenate([score for _, score in found]),
+        )
+    with np.load(cache) as stored:
+        score = stored["score"].astype(np.float64)
+        return Proposals(stored["image"], stored["box"], score, score.argmax(axis=1), suppressed=False)
+
+
+def detections(proposals: Proposals, images: Images, score_thresh: float) -> ModelOutput:
+    """The boxes of at least a score, after suppression, with what an adapter can see around them."""
+    best = proposals.best
+    everything = Candidates(
+        proposals.image, proposals.box, proposals.label, best, proposals.score if proposals.score.ndim == 2 else None
+    )
+    kept = np.flatnonzero(best >= score_thresh)
+    if not proposals.suppressed:
+        kept = kept[_survivors(proposals, kept, best)]
+    kept = kept[np.lexsort((-best[kept], proposals.image[kept]))]
+    boxes = PredictedBoxes(proposals.image[kept], proposals.box[kept], proposals.label[kept], best[kept])
+    seen = suppressed(boxes, everything)
+    sizes = images.size[boxes.input_index].astype(np.float32)
+    around = PredictedBoxes(proposals.image, proposals.box, proposals.label, best)
+    return ModelOutput(
+        len(images.ids),
+        boxes.input_index,
+        boxes.label,
+        boxes.score,
+        logits=_log_odds(proposals.score[kept]) if proposals.score.ndim == 2 else None,
+        boxes=boxes.box,
+        context=np.concatenate([sizes, seen], axis=1),
+        frame_context=frame_context(boxes, around, np.ones(len(images.ids), dtype=bool), score_thresh),
+    )
+
+
+def _log_odds(share: NDArray[np.float64]) -> NDArray[np.float32]:
+    inside = np.clip(share, 1e-4, 1.0 - 1e-4)
+    return np.asarray(np.log(inside) - np.log1p(-inside), dtype=np.float32)
+
+
+def _survivors(proposals: Proposals, rows: Int64, best: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Non-maximum suppression within image and class."""
+    alive = np.ones(len(rows), dtype=bool)
+    image, label = proposals.image[rows], proposals.label[rows]
+    for pair in np.unique(np.stack([image, label]), axis=1).T:
+        inside = np.flatnonzero((image == pair[0]) & (label == pair[1]))
+        inside = inside[np.argsort(-best[rows[inside]], kind="stable")]
+        overlap = iou_matrix(proposals.box[rows[inside]], proposals.box[rows[inside]])
+        for place in range(len(inside)):
+            if alive[inside[place]]:
+                alive[inside[place + 1 :][overlap[place, place + 1 :] > NMS_IOU]] = False
+    return alive
+
+
+class Run:
+    """Tables of a traced run, read as the store reads them."""
+
+    def __init__(self, output: ModelOutput, images: Images, dataset_type: str = "val") -> None:
+        count = len(images.ids)
+        given = {
+            "input_id": [str(name) for name in images.ids],
+            "id_kind": ["int"] * count,
+            "recording_id": list(range(count)),
+            "recorded_at": [1] * count,
+            "version_name": ["v1"] * count,
+            "dataset_type": [dataset_type] * count,
+            "n_epoch": [None] * count,
+            "weights_hash": ["w"] * count,
+            "pass_id": ["p"] * count,
+            "n_units": np.bincount(output.input_index, minlength=count).tolist(),
+            "frame_context": [None] * count if output.frame_context is None else list(output.frame_context),
+        }
+        schema = columns.schema_of(columns.INPUTS)
+        inputs = pa.table([pa.array(given[field.name], type=field.type) for field in schema], schema=schema)
+        self.tables = {
+            columns.INPUTS: inputs,
+            columns.RECORDS: TASK.predictions(output, inputs),
+            columns.TRUTHS: TASK.truths(list(images.annotations), inputs, None),
+        }
+
+    def read(self, kind: str, names: tuple[str, ...], tags: tuple[str, ...] | None) -> Iterator[pa.RecordBatch]:
+        """Rows of one kind (a ``Reader`` of the evaluation)."""
+        yield from self.tables[kind].select(list(names)).to_batches()

@@ -1,0 +1,89 @@
+"""From the boxes of an image to one value: the same numbers, to the last bit, for a batch and for a pool of millions.
+
+Every sum runs over one image alone, in one order: falling value, then position. So neither the rows around an image nor
+the engine that sorted them has a part in its value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Aggregated", "aggregate_boxes"]
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregated:
+    """One entry per image that has a box.
+
+    Attributes:
+        first: ``(I,)`` row of the image's box with the greatest value.
+        value: ``(I,)``.
+    """
+
+    first: Int64
+    value: Float64
+
+
+def aggregate_boxes(
+    image: Int64, value: Float64, weight: Float64 | None, *, top_n: int | None = None, median: bool = False
+) -> Aggregated:
+    """Mean or median of the greatest values of each image.
+
+    The weighted median is the value at which half of the weight is reached, counted from above; where that is exactly
+    between two values it is their mean, so that equal weights give the common median.
+
+    Args:
+        image: ``(N,)`` ascending.
+        value: ``(N,)`` falling within an image, no NaN.
+        weight: ``(N,)`` greater than 0, or None for equal weights.
+        top_n: How many of each image count; None for all.
+        median: Instead of the mean.
+    """
+    first = np.flatnonzero(np.diff(image, prepend=image[:1] - 1)) if len(image) else np.zeros(0, np.int64)
+    if not len(first):
+        return Aggregated(first, np.zeros(0))
+    size = np.diff(first, append=len(image))
+    if top_n is not None:
+        place = np.arange(len(image)) - np.repeat(first, size)
+        kept = place < top_n
+        value, weight = value[kept], None if weight is None else weight[kept]
+        size = np.minimum(size, top_n)
+    start = np.cumsum(size) - size
+    if not median:
+        return Aggregated(first, _mean(value, weight, start, size))
+    if weight is None:
+        return Aggregated(first, (value[start + (size - 1) // 2] + value[start + size // 2]) / 2.0)
+    return Aggregated(first, _weighted_median(value, weight, start, size))
+
+
+def _mean(value: Float64, weight: Float64 | None, start: Int64, size: Int64) -> Float64:
+    if weight is None:
+        return np.asarray(np.add.reduceat(value, start) / size)
+    return np.asarray(np.add.reduceat(value * weight, start) / np.add.reduceat(weight, start))
+
+
+def _weighted_median(value: Float64, weight: Float64, start: Int64, size: Int64) -> Float64:
+    reached = _sums_within(weight, start, size)
+    half = np.repeat(reached[start + size - 1] / 2.0, size)
+    image = np.repeat(np.arange(len(size)), size)
+    total = np.zeros(len(size))
+    for row in (np.flatnonzero(reached >= half), np.flatnonzero(reached > half)):
+        total += value[row[np.diff(image[row], prepend=-1) > 0]]
+    return total / 2.0
+
+
+def _sums_within(weight: Float64, start: Int64, size: Int64) -> Float64:
+    """``(N,)`` running sums that begin anew with each image; one over all would carry rounding from image to image."""
+    order = np.argsort(-size, kind="stable")
+    starts, sizes = start[order], size[order]
+    sums = weight.copy()
+    for place in range(1, int(sizes[0])):
+        rows = starts[: np.searchsorted(-sizes, -place)] + place
+        sums[rows] += sums[rows - 1]
+    return sums

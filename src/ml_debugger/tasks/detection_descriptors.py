@@ -1,0 +1,194 @@
+"""What is known about a predicted box besides its score, each number oriented: larger = more likely wrong.
+
+Scores and spread of the candidates that a box suppressed are those of MetaDetect (Schubert, Kahl, Rottmann, 2020,
+arXiv 2010.01695); they enter as a smooth linear model, since detectors give few errors to learn from. What a model does
+not show is 0 throughout and gets no weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.analysis.boxes import PredictedBoxes, find_overlaps
+from ml_debugger.columns import BOX_CONTEXT, NEIGHBOUR_CONTEXT
+from ml_debugger.tasks.task import Units
+
+__all__ = ["BOX_DESCRIPTORS", "box_descriptors", "box_geometry", "neighbours", "score_log_odds"]
+
+Float64 = NDArray[np.float64]
+
+LEAST: Final = 1e-3  # a score nearer to 0 or 1 does not count for more
+SURE: Final = 1e-6  # likewise for the score of the box itself
+
+BOX_DESCRIPTORS: Final = (
+    "class_margin",
+    "class_entropy",
+    "no_suppressed",
+    "suppressed_score_sum",
+    "suppressed_score_max",
+    "suppressed_score_mean",
+    "suppressed_score_std",
+    "suppressed_iou_mean",
+    "suppressed_iou_std",
+    "side_std",
+    "n_suppressed_other",
+    "suppressed_other",
+    "suppressed_other_to_score",
+    "small",
+    "large",
+    "elongated",
+    "near_border",
+    "far_from_border",
+    "n_kept",
+    "n_kept_same",
+    "overlap_same",
+    "overlap_other",
+    "rank",
+    "image_score",
+    "score_to_best",
+)
+"""Names of the columns of :func:`box_descriptors`."""
+
+_OF_CANDIDATES: Final = np.array(["suppressed" in name or name == "side_std" for name in BOX_DESCRIPTORS])
+
+
+def score_log_odds(units: Units) -> Float64:
+    """``(U,)`` log-odds that a box is wrong if its score is taken for the probability that it is right."""
+    score = np.clip(units.score, SURE, 1.0 - SURE)
+    return np.asarray(np.log1p(-score) - np.log(score))
+
+
+def box_descriptors(units: Units) -> Float64:
+    """``(U, K)`` descriptors of units with finite scores and boxes, in the order of `BOX_DESCRIPTORS`."""
+    known = dict(zip(BOX_CONTEXT, _filled(units.context, len(BOX_CONTEXT)).T, strict=True))
+    other = _log_odds(known["suppressed_other_score_max"])
+    found = {
+        **_class_columns(units),
+        "no_suppressed": -np.log1p(known["n_suppressed_same"]),
+        "suppressed_score_sum": -np.log1p(known["suppressed_score_sum"]),
+        "suppressed_score_max": -_log_odds(known["suppressed_score_max"]),
+        "suppressed_score_mean": -known["suppressed_score_mean"],
+        "suppressed_score_std": -known["suppressed_score_std"],
+        "suppressed_iou_mean": -known["suppressed_iou_mean"],
+        "suppressed_iou_std": known["suppressed_iou_std"],
+        "side_std": known["side_std"],
+        "n_suppressed_other": np.log1p(known["n_suppressed_other"]),
+        "suppressed_other": other,
+        "suppressed_other_to_score": other - _log_odds(units.score),
+        **_place_columns(units, known),
+        "n_kept": np.log1p(known["n_kept"]),
+        "n_kept_same": np.log1p(known["n_kept_same"]),
+        "overlap_same": known["overlap_same"],
+        "overlap_other": known["overlap_other"],
+        "rank": np.log1p(known["rank"]),
+        "image_score": -known["image_score"],
+        "score_to_best": -known["score_to_best"],
+    }
+    table = np.stack([found[name] for name in BOX_DESCRIPTORS], axis=1)
+    unseen = ~_shown(units.context, "n_suppressed_same")
+    return np.asarray(np.where(unseen[:, None] & _OF_CANDIDATES, 0.0, table))
+
+
+def box_geometry(units: Units) -> Float64:
+    """``(U, 2)`` logarithms of the size of a box, relative to its image where that is known, and of width / height."""
+    known = _filled(units.context, len(BOX_CONTEXT))
+    width, height = _sides(units)
+    area = known[:, BOX_CONTEXT.index("image_width")] * known[:, BOX_CONTEXT.index("image_height")]
+    relative = width * height / np.where(area > 0, area, 1.0)
+    return np.stack([np.log(np.maximum(relative, SURE)), np.log(width / height)], axis=1)
+
+
+def neighbours(boxes: PredictedBoxes) -> NDArray[np.float32]:
+    """``(U, 7)`` what the other boxes of its image say about each, in the columns `NEIGHBOUR_CONTEXT`.
+
+    Made when a box is recorded, so that its score depends on its own row alone.
+    """
+    count = len(boxes)
+    image = np.unique(boxes.input_index, return_inverse=True)[1]
+    pairs = find_overlaps(boxes.input_index, boxes.box, boxes.input_index, boxes.box)
+    pairs = pairs.rows(pairs.first != pairs.second)
+    same = boxes.label[pairs.first] == boxes.label[pairs.second]
+    overlap = np.zeros((2, count))
+    for place, rows in enumerate((same, ~same)):
+        np.maximum.at(overlap[place], pairs.first[rows], pairs.iou[rows])
+    score = np.nan_to_num(np.asarray(boxes.score, dtype=np.float64))
+    n_kept = np.bincount(image)
+    best = np.zeros(len(n_kept))
+    np.maximum.at(best, image, score)
+    kinds = np.unique(np.stack([image, boxes.label]), axis=1, return_inverse=True)[1].reshape(-1)
+    found = {
+        "n_kept": n_kept[image],
+        "n_kept_same": np.bincount(kinds)[kinds],
+        "overlap_same": overlap[0],
+        "overlap_other": overlap[1],
+        "rank": _rank(image, score, n_kept),
+        "image_score": (np.bincount(image, score) / n_kept)[image],
+        "score_to_best": score - best[image],
+    }
+    return np.stack([found[name] for name in NEIGHBOUR_CONTEXT], axis=1).astype(np.float32)
+
+
+def _rank(image: NDArray[np.int64], score: Float64, n_kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``(U,)`` number of boxes of the image with a greater score; equal scores in their order."""
+    order = np.lexsort((-score, image))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - (np.cumsum(n_kept) - n_kept)[image[order]]
+    return rank
+
+
+def _filled(context: NDArray[Any], width: int) -> Float64:
+    """``(U, width)`` numbers; 0 where nothing is known."""
+    if context.shape[1] != width:
+        return np.zeros((len(context), width))
+    return np.nan_to_num(np.asarray(context, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _shown(context: NDArray[Any], name: str) -> NDArray[np.bool_]:
+    """``(U,)`` whether the model shows this."""
+    if context.shape[1] != len(BOX_CONTEXT):
+        return np.zeros(len(context), dtype=bool)
+    return np.asarray(np.isfinite(context[:, BOX_CONTEXT.index(name)]))
+
+
+def _log_odds(share: Any) -> Float64:
+    inside = np.clip(np.asarray(share, dtype=np.float64), LEAST, 1.0 - LEAST)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def _class_columns(units: Units) -> dict[str, Float64]:
+    """Lead of the predicted class over the next, and how many classes share the probability."""
+    logits = np.nan_to_num(np.asarray(units.logits, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    if logits.shape[1] < 2:
+        nothing = np.zeros(len(units))
+        return {"class_margin": nothing, "class_entropy": nothing}
+    rows, own = np.arange(len(units)), np.clip(units.label, 0, logits.shape[1] - 1)
+    others = logits.copy()
+    others[rows, own] = -np.inf
+    power = np.exp(logits - logits.max(axis=1, keepdims=True))
+    share = power / power.sum(axis=1, keepdims=True)
+    entropy = -(share * np.log(np.maximum(share, SURE))).sum(axis=1)
+    return {"class_margin": others.max(axis=1) - logits[rows, own], "class_entropy": entropy}
+
+
+def _sides(units: Units) -> tuple[Float64, Float64]:
+    x1, y1, x2, y2 = np.asarray(units.box, dtype=np.float64).T
+    return np.maximum(x2 - x1, SURE), np.maximum(y2 - y1, SURE)
+
+
+def _place_columns(units: Units, known: dict[str, Float64]) -> dict[str, Float64]:
+    """Size and shape, and the distance to the border in units of the box; the latter 0 without a size of the image."""
+    size, shape = box_geometry(units).T
+    x1, y1, x2, y2 = np.asarray(units.box, dtype=np.float64).T
+    width, height = _sides(units)
+    room = np.minimum.reduce([x1, y1, known["image_width"] - x2, known["image_height"] - y2])
+    distance = np.where(known["image_width"] > 0, np.log1p(np.maximum(room, 0.0) / np.sqrt(width * height)), 0.0)
+    return {
+        "small": -size,
+        "large": size,
+        "elongated": np.abs(shape),
+        "near_border": -distance,
+        "far_from_border": distance,
+    }

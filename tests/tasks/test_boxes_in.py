@@ -144,6 +144,7 @@ NAN, INF = float("nan"), float("inf")
         ({"boxes": BOXES, "labels": [1, 1], "iscrowd": [0]}, "expected 2 crowd flags.*got 1 entries"),
         ({"boxes": BOXES, "labels": [1, 1], "iscrowd": [0, 2]}, "crowd flags, 0 or 1 each"),
         ({"bbox": [0, 0, 1, 1], "category_id": 1}, "put the COCO annotations of an image into a list"),
+        ({"boxes": BOXES, "class_labels": [1, 1]}, "transformers' labels, in fractions of the image"),
         ({"box": BOXES}, r"got a dict with the keys \['box'\]"),
         ([{"bbox": [0, 0, 1, 1]}], r'ground_truth\[0\]\[0\]: expected a dict with "bbox" and "category_id"'),
         ([[0, 0, 1, 1]], "got list"),
@@ -154,6 +155,19 @@ NAN, INF = float("nan"), float("inf")
 def test_what_cannot_be_right_is_refused(entry: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_truths([entry], 1, n_classes=6)
+
+
+@pytest.mark.parametrize("form", ["XYWH", "CXCYWH"])
+def test_boxes_of_torchvision_that_say_to_be_in_another_format_are_refused(form: str) -> None:
+    tv_tensors = pytest.importorskip("torchvision.tv_tensors")
+
+    def entry(name: str) -> dict[str, Any]:
+        boxes = tv_tensors.BoundingBoxes(BOXES, format=name, canvas_size=(100, 100))
+        return {"boxes": boxes, "labels": torch.tensor([3, 5])}
+
+    assert read_truths([entry("XYXY")], 1).boxes.box.tolist() == BOXES
+    with pytest.raises(InputError, match=f"XYXY, got {form}; convert them by"):
+        read_truths([entry(form)], 1)
 
 
 def test_labels_are_only_bounded_where_the_classes_are_known() -> None:

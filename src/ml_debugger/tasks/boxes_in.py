@@ -23,6 +23,12 @@ FORMS: Final = (
     '(dicts with "bbox" x y width height and "category_id"), or a supervision Detections'
 )
 
+HINTS: Final = {
+    "bbox": "; put the COCO annotations of an image into a list",
+    "class_labels": "; these are transformers' labels, in fractions of the image: pass the annotations they were made of",
+}
+"""What to do about a dict of another kind, by a key that it has."""
+
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -124,8 +130,9 @@ def _raw(entry: Any, where: str) -> _Raw:
         if "annotations" in entry:
             return _raw_coco(entry["annotations"], where)
         if "boxes" not in entry or "labels" not in entry:
-            hint = "; put the COCO annotations of an image into a list" if "bbox" in entry else ""
+            hint = next((text for name, text in HINTS.items() if name in entry), "")
             raise InputError(f"{where}: expected {FORMS}, got a dict with the keys {sorted(map(str, entry))}{hint}")
+        _check_format(entry["boxes"], where)
         return _Raw(entry["boxes"], entry["labels"], _first(entry, IGNORE_KEYS))
     if hasattr(entry, "xyxy") and hasattr(entry, "class_id"):
         if entry.class_id is None and len(entry.xyxy):
@@ -135,6 +142,16 @@ def _raw(entry: Any, where: str) -> _Raw:
     if isinstance(entry, (list, tuple)):
         return _raw_coco(entry, where)
     raise InputError(f"{where}: expected {FORMS}, got {type(entry).__name__}")
+
+
+def _check_format(boxes: Any, where: str) -> None:
+    """torchvision's own boxes say what their numbers mean."""
+    form = getattr(getattr(boxes, "format", None), "value", "XYXY")
+    if form != "XYXY":
+        raise InputError(
+            f"{where}: expected boxes in the format XYXY, got {form}; convert them by "
+            "torchvision.transforms.v2.ConvertBoundingBoxFormat"
+        )
 
 
 def _raw_coco(annotations: Any, where: str) -> _Raw:

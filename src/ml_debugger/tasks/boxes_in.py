@@ -25,7 +25,7 @@ FORMS: Final = (
 
 HINTS: Final = {
     "bbox": "; put the COCO annotations of an image into a list",
-    "class_labels": "; these are transformers' labels, in fractions of the image: pass the annotations they were made of",
+    "class_labels": "; transformers' labels, in fractions of the image, will not do: pass the annotations that they were made of",
 }
 """What to do about a dict of another kind, by a key that it has."""
 
@@ -145,7 +145,7 @@ def _raw(entry: Any, where: str) -> _Raw:
 
 
 def _check_format(boxes: Any, where: str) -> None:
-    """torchvision's own boxes say what their numbers mean."""
+    """Boxes of torchvision's own kind say what their numbers mean."""
     form = getattr(getattr(boxes, "format", None), "value", "XYXY")
     if form != "XYXY":
         raise InputError(

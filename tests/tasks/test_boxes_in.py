@@ -144,7 +144,7 @@ NAN, INF = float("nan"), float("inf")
         ({"boxes": BOXES, "labels": [1, 1], "iscrowd": [0]}, "expected 2 crowd flags.*got 1 entries"),
         ({"boxes": BOXES, "labels": [1, 1], "iscrowd": [0, 2]}, "crowd flags, 0 or 1 each"),
         ({"bbox": [0, 0, 1, 1], "category_id": 1}, "put the COCO annotations of an image into a list"),
-        ({"boxes": BOXES, "class_labels": [1, 1]}, "transformers' labels, in fractions of the image, will not do"),
+        ({"boxes": BOXES, "class_labels": [1, 1]}, "these labels are in fractions of the image"),
         ({"box": BOXES}, r"got a dict with the keys \['box'\]"),
         ([{"bbox": [0, 0, 1, 1]}], r'ground_truth\[0\]\[0\]: expected a dict with "bbox" and "category_id"'),
         ([[0, 0, 1, 1]], "got list"),

@@ -25,7 +25,7 @@ FORMS: Final = (
 
 HINTS: Final = {
     "bbox": "; put the COCO annotations of an image into a list",
-    "class_labels": "; transformers' labels, in fractions of the image, will not do: pass the annotations that they were made of",
+    "class_labels": "; these labels are in fractions of the image: pass the annotations that they were made of",
 }
 """What to do about a dict of another kind, by a key that it has."""
 

@@ -13,13 +13,14 @@ import ml_debugger
 
 PUBLIC = {
     "ml_debugger": {"__version__"},
-    "ml_debugger.training": {"ClassificationTracer"},
+    "ml_debugger.training": {"ClassificationTracer", "ObjectDetectionTracer"},
     "ml_debugger.evaluator": {"Evaluator", "Result"},
     "ml_debugger.data_filter": {"ClassificationDataFilter", "FilterConfig", "SamplingConfig"},
 }
 
 REQUIRED = inspect.Parameter.empty
 CREDENTIALS = {"api_endpoint": None, "api_key": None}
+THRESHOLDS = {"n_class": None, "score_thresh": None, "iou_thresh": None, "max_detections_per_image": None}
 
 # Documented arguments in their order, with their defaults. New ones come after them and are keyword-only.
 SIGNATURES: dict[str, dict[str, Any]] = {
@@ -42,6 +43,26 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "n_epoch": None,
     },
     "training.ClassificationTracer.wait_for_save": {},
+    "training.ObjectDetectionTracer": {
+        "model": REQUIRED,
+        "model_name": REQUIRED,
+        "version_name": REQUIRED,
+        "target_layers": None,
+        "additional_fields": None,
+        "additional_label_fields": None,
+        "auto_sync": False,
+        "force_table_recreate": False,
+        **CREDENTIALS,
+        **THRESHOLDS,
+    },
+    "training.ObjectDetectionTracer.__call__": {
+        "model_input": REQUIRED,
+        "ground_truth": REQUIRED,
+        "input_ids": REQUIRED,
+        "dataset_type": "train",
+        "n_epoch": None,
+    },
+    "training.ObjectDetectionTracer.wait_for_save": {},
     "data_filter.ClassificationDataFilter": {
         "model": REQUIRED,
         "model_name": REQUIRED,

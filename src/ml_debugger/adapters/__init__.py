@@ -10,6 +10,7 @@ from ml_debugger.adapters.adapter import Adapter, AdapterEntry
 from ml_debugger.adapters.detection.plain_detector import CallableDetector
 from ml_debugger.adapters.detection.query_detector import QueryDetector, is_query_detector
 from ml_debugger.adapters.detection.torch_detector import TorchDetector
+from ml_debugger.adapters.detection.yolo_detector import YoloDetector, is_yolo_detector
 from ml_debugger.adapters.plain_callable import CallableClassifier
 from ml_debugger.adapters.torch_classifier import TorchClassifier
 from ml_debugger.errors import InputError
@@ -25,6 +26,7 @@ def _is_torch_module(model: Any) -> bool:
 ADAPTERS: Final[dict[str, AdapterEntry]] = {
     "torch_classifier": AdapterEntry("classification", "torch", _is_torch_module, TorchClassifier),
     "callable": AdapterEntry("classification", None, lambda model: True, CallableClassifier),
+    "yolo_detector": AdapterEntry("object_detection", "torch", is_yolo_detector, YoloDetector),
     "query_detector": AdapterEntry("object_detection", "transformers", is_query_detector, QueryDetector),
     "torch_detector": AdapterEntry("object_detection", "torch", _is_torch_module, TorchDetector),
     "detector_callable": AdapterEntry("object_detection", None, lambda model: True, CallableDetector),

@@ -164,3 +164,12 @@ def test_only_the_best_candidates_are_read() -> None:
 def test_candidates_that_cannot_be_right_are_refused(candidates: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"image 0, candidates.*{message}"):
         read_image(entry(candidates=candidates))
+
+
+def test_supervisions_own_detections() -> None:
+    supervision = pytest.importorskip("supervision")
+    found = supervision.Detections(xyxy=BOXES, class_id=LABELS, confidence=SCORES, data={"features": np.ones((2, 3))})
+    first, second = read_detections([found, supervision.Detections.empty()], 2)
+    np.testing.assert_array_equal(first.boxes, BOXES)
+    assert first.features.shape == (2, 3)
+    assert second.boxes.shape == (0, 4)

@@ -12,9 +12,10 @@ from ml_debugger.adapters.detection.boxes import LOWEST_CANDIDATE, MOST_CANDIDAT
 
 __all__ = ["Entries", "find_rows"]
 
-# Score and box of an entry are computed as the model computed them: more than this is another entry.
+# Score and box of an entry are computed as the model computed them, up to rounding, of pixels too: more than this is
+# another entry.
 SCORE_TOLERANCE: Final = 1e-4
-SIDE_TOLERANCE: Final = 0.5
+SIDE_TOLERANCE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)

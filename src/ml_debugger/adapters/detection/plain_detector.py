@@ -45,13 +45,14 @@ class CallableDetector:
         self._model = model
         self._model_name = getattr(model, "__qualname__", type(model).__name__)
         self._rule = call_rule(model)
+        self._called = False
         chosen = DetectionSettings(**settings)
         self._builder = OutputBuilder(chosen.n_class, thinning=chosen.thinning())
 
     @property
     def architecture_hash(self) -> str | None:
-        """Hash of the task: a batch without boxes shows no widths, which are compared when they are known."""
-        return callable_architecture(TASK, {})
+        """Hash of the task; None before the first call. Widths, which may show later, are compared by themselves."""
+        return callable_architecture(TASK, {}) if self._called else None
 
     def weights_hash(self) -> str | None:
         """None: a callable shows no weights."""
@@ -60,6 +61,7 @@ class CallableDetector:
     def run(self, model_input: Any, n_inputs: int) -> tuple[Any, ModelOutput]:
         """Call the function; see `Adapter.run`."""
         output = self._rule.call(self._model, model_input)
+        self._called = True
         images = read_detections(output, n_inputs)
         return output, self._builder.build(images, image_sizes(model_input, n_inputs))
 

@@ -71,6 +71,8 @@ class QueryDetector:
         self._inner: Any = unwrap(model)
         self._rule = call_rule(self._inner.forward)
         self._weights = WeightsHash(model)
+        self._architecture = module_architecture(model)
+        self._summary = module_summary(model)
         config: Any = self._inner.config
         self._n_labels = int(config.num_labels)
         chosen = DetectionSettings(**settings)
@@ -81,7 +83,7 @@ class QueryDetector:
     @property
     def architecture_hash(self) -> str | None:
         """Hash of the module tree, without wrappers."""
-        return module_architecture(self._model)
+        return self._architecture
 
     def weights_hash(self) -> str | None:
         """Hash of samples of the parameters now."""
@@ -114,7 +116,7 @@ class QueryDetector:
         return {
             "adapter": self.name,
             "model": type(self._inner).__name__,
-            "architecture": module_summary(self._model),
+            "architecture": self._summary,
             "feature_layers": ["last_hidden_state"],
             **self._builder.describe(),
         }

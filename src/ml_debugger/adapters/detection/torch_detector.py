@@ -57,6 +57,8 @@ class TorchDetector:
         self._rule = call_rule(self._inner.forward)
         self._lock = threading.Lock()
         self._weights = WeightsHash(model)
+        self._architecture: str | None = None
+        self._summary: str | None = None
         self._maps = None if target_layers is None else _MapCapture(self._inner, target_layers)
         part = _known_part(self._inner)
         self._head = None if part is None else TorchvisionHead(part)
@@ -78,7 +80,9 @@ class TorchDetector:
     @property
     def architecture_hash(self) -> str | None:
         """Hash of the module tree, without wrappers; None while a lazy layer has no shape."""
-        return module_architecture(self._model)
+        if self._architecture is None:
+            self._architecture = module_architecture(self._model)
+        return self._architecture
 
     def weights_hash(self) -> str | None:
         """Hash of samples of the parameters now; None for a model without parameters."""
@@ -131,13 +135,18 @@ class TorchDetector:
         return {
             "adapter": self.name,
             "model": str(getattr(self._inner, "original_name", type(self._inner).__name__)),
-            "architecture": None if self.architecture_hash is None else module_summary(self._model),
+            "architecture": self._summarise(),
             "family": None if self._head is None else self._head.family,
             "feature_layers": sources,
             **self._builder.describe(),
             **own,
             **self._thinning,
         }
+
+    def _summarise(self) -> str | None:
+        if self._summary is None and self.architecture_hash is not None:
+            self._summary = module_summary(self._model)
+        return self._summary
 
 
 def _known_part(model: nn.Module) -> nn.Module | None:

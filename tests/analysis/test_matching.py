@@ -213,6 +213,21 @@ def test_a_taken_annotation_of_its_own_class_is_matched() -> None:
     assert found.truth.tolist() == [0, 0]
 
 
+def test_its_own_class_before_a_free_annotation_and_that_before_a_greater_overlap() -> None:
+    truths = annotated(
+        (HERE, CAR), ((150, 100, 300, 200), BUS), ((150, 60, 250, 160), CAR), ((160, 140, 240, 200), CAR)
+    )
+    boxes = predicted((HERE, CAR, 0.9), ((150, 100, 250, 200), CAR, 0.8))
+    one, two, three = (TrueBoxes(*(column[:n] for column in _columns(truths))) for n in (2, 3, 4))
+    assert match(boxes, one, MatchSettings(foreground_iou=0.7)).truth.tolist() == [0, 0]
+    assert match(boxes, two, MatchSettings(foreground_iou=0.7)).truth.tolist() == [0, 2]
+    assert match(boxes, three, MatchSettings(foreground_iou=0.7, inside_share=1.0)).truth.tolist() == [0, 3]
+
+
+def _columns(truths: TrueBoxes) -> list[np.ndarray]:
+    return [truths.input_index, truths.box, truths.label, truths.ignored]
+
+
 def test_fragments_of_a_found_annotation_are_no_separated_predictions() -> None:
     parts = predicted(((100, 100, 140, 200), CAR, 0.6), ((145, 100, 185, 200), CAR, 0.5), (HERE, CAR, 0.9))
     assert codes(match(parts, annotated((HERE, CAR)))) == ["M", "M", "A"]

@@ -372,6 +372,15 @@ def test_the_class_must_be_certain_too() -> None:
     assert not found.certain[0]
 
 
+@pytest.mark.parametrize(("left", "certain"), [(74, False), (88, True)])
+def test_being_inside_must_be_certain_too(left: int, certain: bool) -> None:
+    """Of the first fragment 48 % or 76 % lie inside the annotation: with a share of .45 both are enough."""
+    parts = predicted(((left, 100, left + 50, 200), CAR, 0.9), ((130, 100, 170, 200), CAR, 0.8))
+    found = match(parts, annotated((HERE, CAR)), MatchSettings(foreground_iou=0.9))
+    assert codes(found) == (["SP", "SP"] if certain else ["M", "M"])
+    assert found.certain.tolist() == [certain, certain]
+
+
 def test_without_tolerance_everything_is_certain() -> None:
     found = match(predicted(((100, 100, 150, 200), CAR, 0.9)), annotated((HERE, CAR)), MatchSettings(iou_tolerance=0.0))
     assert found.certain.all()
@@ -420,12 +429,23 @@ def scenes(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
     return rows, truths
 
 
-def slowly(rows: list[Row], truths: list[Row], chosen: MatchSettings) -> list[list[object]]:
+def slowly(rows: list[Row], truths: list[Row], chosen: MatchSettings, shift: float = 0.0) -> list[list[object]]:
     predictions = [Predicted(*row) for row in rows]
     annotations = [Annotated(*row) for row in truths]
-    slow_match(predictions, annotations, chosen.foreground_iou, chosen.background_iou, chosen.inside_share)
+    moved = (
+        np.clip(share + shift, 1e-9, 1.0)
+        for share in (chosen.foreground_iou, chosen.background_iou, chosen.inside_share)
+    )
+    slow_match(predictions, annotations, *moved)
     missed = [not t.ignored and bool(area(t.box)) and not t.belongs for t in annotations]
     return [[p.code for p in predictions], [p.truth for p in predictions], [p.ignored for p in predictions], missed]
+
+
+def meanings(rows: list[Row], truths: list[Row], chosen: MatchSettings, shift: float) -> list[tuple[object, bool]]:
+    """Code of each prediction, and whether it has the class of its annotation."""
+    found, partners, *_ = slowly(rows, truths, chosen, shift)
+    right = [partner >= 0 and truths[partner][1] == row[1] for partner, row in zip(partners, rows, strict=True)]
+    return list(zip(found, right, strict=True))
 
 
 def shown(found: Match) -> list[list[object]]:
@@ -436,7 +456,10 @@ def shown(found: Match) -> list[list[object]]:
 @given(scenes(), st.sampled_from([MatchSettings(), MatchSettings(0.75, 0.2, 0.6), MatchSettings(0.3, 0.3, 0.9)]))
 def test_agrees_with_the_slow_matcher(scene, chosen: MatchSettings) -> None:
     rows, truths = scene
-    assert shown(match(predicted(*rows), annotated(*truths), chosen)) == slowly(rows, truths, chosen)
+    found = match(predicted(*rows), annotated(*truths), chosen)
+    assert shown(found) == slowly(rows, truths, chosen)
+    now, lower, upper = (meanings(rows, truths, chosen, shift) for shift in (0.0, -0.05, 0.05))
+    assert found.certain.tolist() == [n == low == up for n, low, up in zip(now, lower, upper, strict=True)]
 
 
 @settings(deadline=None, max_examples=50)

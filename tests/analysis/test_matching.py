@@ -407,8 +407,33 @@ def test_settings_out_of_range_are_refused(given_: dict[str, object], message: s
 
 def test_settings_survive_json() -> None:
     chosen = MatchSettings(0.6, 0.2, 0.7, 0.01, {3: 0.7}, {4: 0.3})
-    assert MatchSettings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
-    assert MatchSettings.from_json({"bootstrap": 7}) == MatchSettings()
+    assert MatchSettings.read(json.loads(json.dumps(chosen.to_json()))) == chosen
+
+
+def test_settings_are_read_from_some_of_their_names() -> None:
+    assert MatchSettings.read({"foreground_iou": 0.7, "foreground_iou_by_class": {"3": 1, 4: 0.6}}) == MatchSettings(
+        foreground_iou=0.7, foreground_iou_by_class={3: 1.0, 4: 0.6}
+    )
+    assert MatchSettings.read({}) == MatchSettings()
+    assert MatchSettings.read(chosen := MatchSettings(0.6)) is chosen
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"iou": 0.5}, "matching: expected a dict with some of foreground_iou, background_iou, inside_share, iou_tol"),
+        (0.5, "matching: expected a dict"),
+        ({"foreground_iou": "high"}, "foreground_iou: expected a number, got 'high'"),
+        ({"iou_tolerance": True}, "iou_tolerance: expected a number, got True"),
+        ({"foreground_iou_by_class": 0.7}, "foreground_iou_by_class: expected a dict of class id to number, got 0.7"),
+        ({"foreground_iou_by_class": {"car": 0.7}}, "expected a dict of class id to number"),
+        ({"background_iou_by_class": {3: None}}, r"background_iou_by_class\[3\]: expected a number, got None"),
+        ({"foreground_iou": 7}, "foreground_iou: expected more than 0 and at most 1, got 7.0"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_refused(given_: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MatchSettings.read(given_)
 
 
 # Properties

@@ -23,6 +23,8 @@ from ml_debugger.service.evaluation_options import EvaluationOptions
         ({"n_folds": 1}, "n_folds"),
         ({"max_fit_rows": 3}, "max_fit_rows"),
         ({"seed": -1}, "seed"),
+        ({"matching": {"iou": 0.5}}, "matching: expected a dict with some of foreground_iou"),
+        ({"matching": {"foreground_iou": 2}}, "foreground_iou: expected more than 0 and at most 1"),
         ("fast", "options: expected"),
     ],
 )

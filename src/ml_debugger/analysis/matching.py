@@ -82,18 +82,42 @@ class MatchSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings by name; class ids as text, as JSON has them."""
         values = asdict(self)
-        return {
-            name: {str(label): share for label, share in value.items()} if isinstance(value, dict) else value
-            for name, value in values.items()
-        }
+        for name in _BY_CLASS:
+            values[name] = {str(label): share for label, share in values[name].items()}
+        return values
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MatchSettings:
-        """The settings that :meth:`to_json` gave; what is missing has its default."""
-        given = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        for name in ("foreground_iou_by_class", "background_iou_by_class"):
-            given[name] = {int(label): share for label, share in given.get(name, {}).items()}
+    def read(cls, values: Any) -> MatchSettings:
+        """Settings from an instance, or from a dict of some of them; class ids may be text.
+
+        Raises:
+            ConfigError: On an unknown name or a value that is not a number; the message lists the names.
+        """
+        if isinstance(values, cls):
+            return values
+        names = [field.name for field in fields(cls)]
+        if not isinstance(values, Mapping) or not set(values) <= set(names):
+            raise ConfigError(f"matching: expected a dict with some of {', '.join(names)}, got {values!r}")
+        given: dict[str, Any] = {
+            name: _shares_by_class(name, value) if name in _BY_CLASS else _share(name, value)
+            for name, value in values.items()
+        }
         return cls(**given)
+
+
+_BY_CLASS: Final = ("foreground_iou_by_class", "background_iou_by_class")
+
+
+def _share(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"{name}: expected a number, got {value!r}")
+    return float(value)
+
+
+def _shares_by_class(name: str, value: Any) -> dict[int, float]:
+    if not isinstance(value, Mapping) or not all(str(label).isdecimal() for label in value):
+        raise ConfigError(f"{name}: expected a dict of class id to number, got {value!r}")
+    return {int(label): _share(f"{name}[{label}]", share) for label, share in value.items()}
 
 
 def _by_class(label: Int64, value: float, exceptions: Mapping[int, float]) -> Float64:

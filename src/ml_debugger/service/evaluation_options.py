@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from ml_debugger.analysis import MatchSettings
 from ml_debugger.errors import ConfigError
 from ml_debugger.estimation import LEARNERS
 from ml_debugger.selection.configs import Config, Number, Seed, Text
@@ -19,6 +20,7 @@ Percentile = Annotated[Number, Field(ge=0.0, le=100.0)]
 Folds = Annotated[int, Field(strict=True, ge=2, le=50)]
 Size = Annotated[int, Field(strict=True, ge=1)]
 Cap = Annotated[int, Field(strict=True, ge=100)]
+Matching = Annotated[MatchSettings, BeforeValidator(MatchSettings.read)]
 Draws = Annotated[int, Field(strict=True, ge=0, le=10_000)]
 
 
@@ -46,6 +48,7 @@ class EvaluationOptions(Config):
         n_folds: Folds of the cross-fitting.
         max_fit_rows: More held-out rows are subsampled, always the same ones for the same ids and seed.
         max_bank_rows: Likewise for the rows of the reference statistics.
+        matching: A dict of thresholds by which predicted belong to annotated boxes: names of ``MatchSettings``.
         bootstrap: Draws for the intervals of the metrics.
         seed: Of everything random.
 
@@ -73,6 +76,7 @@ class EvaluationOptions(Config):
     n_folds: Folds = 5
     max_fit_rows: Cap = 50_000
     max_bank_rows: Cap = 20_000
+    matching: Matching | None = None
     bootstrap: Draws = 200
     seed: Seed = 0
 

@@ -67,7 +67,7 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
 
     Raises:
         EvaluationError: If no row has a truth.
-        ConfigError: If an option names a dataset_type without labelled rows.
+        ConfigError: If an option names a dataset_type without labelled rows, or is not for this task.
     """
     truths = _collect(read, columns.TRUTHS, (*_TRUTH, *task.reads.truths), None)
     if truths.num_rows == 0:
@@ -76,7 +76,7 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
         )
     tags = tuple(sorted(set(truths["dataset_type"].to_pylist())))
     records = _collect(read, columns.RECORDS, (*_LIGHT, *task.reads.records, *fields), tags)
-    diagnosis = task.diagnose(records, truths)
+    diagnosis = task.diagnose(records, truths, options.matching)
     records = records.drop_columns([name for name in task.reads.records if name in _ONLY_DIAGNOSED])
     notes = [*diagnosis.notes, *_count_unlabelled(records, diagnosis)]
     counts = _count_by_tag(records, diagnosis.labelled)

@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ml_debugger import columns
-from ml_debugger.analysis import classification_codes
-from ml_debugger.errors import InputError
+from ml_debugger.analysis import MatchSettings, classification_codes
+from ml_debugger.errors import ConfigError, InputError
 from ml_debugger.estimation import (
     CLASS_DESCRIPTORS,
     ErrorModel,
@@ -114,13 +114,19 @@ def _read_label(value: Any, position: int) -> int:
     return int(item)
 
 
-def diagnose(records: pa.Table, truth_rows: pa.Table) -> Diagnosis:
+def diagnose(records: pa.Table, truth_rows: pa.Table, matching: MatchSettings | None = None) -> Diagnosis:
     """Compare predicted and annotated classes.
 
     Args:
         records: N rows with ``recording_id`` and ``label``.
         truth_rows: Rows with ``recording_id``, ``truth`` and ``ignored``; at most one per recording.
+        matching: Not for this task.
+
+    Raises:
+        ConfigError: If there are thresholds.
     """
+    if matching is not None:
+        raise ConfigError("matching: classification matches no boxes; leave the option out")
     recording = records.column("recording_id").to_numpy()
     label = records.column("label").to_numpy()
     named = truth_rows.column("recording_id").to_numpy()

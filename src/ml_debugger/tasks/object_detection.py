@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ml_debugger import columns
 from ml_debugger.analysis.boxes import PredictedBoxes, TrueBoxes, box_areas
 from ml_debugger.analysis.detection_codes import detection_codes, is_certain, missed_codes
-from ml_debugger.analysis.matching import match
+from ml_debugger.analysis.matching import MatchSettings, match
 from ml_debugger.errors import InputError
 from ml_debugger.estimation import ErrorModel, Layout, finite_rows
 from ml_debugger.estimation.blocks import in_blocks
@@ -118,12 +118,13 @@ def truths(ground_truth: Any, inputs: pa.Table, n_classes: int | None) -> pa.Tab
     return make_rows(columns.TRUTHS, rows, own)
 
 
-def diagnose(records: pa.Table, truth_rows: pa.Table) -> Diagnosis:
+def diagnose(records: pa.Table, truth_rows: pa.Table, matching: MatchSettings | None = None) -> Diagnosis:
     """Match predicted with annotated boxes.
 
     Args:
         records: N rows with ``recording_id``, ``label``, ``score`` and ``box``.
         truth_rows: Rows as :func:`truths` makes them.
+        matching: Thresholds other than the default ones.
     """
     recording = records.column("recording_id").to_numpy()
     label = records.column("label").to_numpy()
@@ -138,6 +139,7 @@ def diagnose(records: pa.Table, truth_rows: pa.Table) -> Diagnosis:
             truth_label,
             objects.column("ignored").to_numpy(zero_copy_only=False).astype(bool),
         ),
+        matching,
     )
     matched = found.truth >= 0
     truth = np.full(len(label), NO_TRUTH, dtype=np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ml_debugger.analysis import MatchSettings
 from ml_debugger.estimation import ErrorModel, Layout
 from ml_debugger.selection import BBoxStrategy, FilterConfig
 from ml_debugger.types import ModelOutput
@@ -206,7 +207,8 @@ class Task:
         candidates: (scored rows, config, selected_only=False) -> one row per input.
         predictions: (ModelOutput, input rows) -> record rows.
         truths: (ground truth, input rows, C or None) -> truth rows.
-        diagnose: (record rows without vectors, truth rows) -> Diagnosis.
+        diagnose: (record rows without vectors, truth rows, thresholds or None) -> Diagnosis; raises ConfigError where
+            the task has no use for thresholds.
         usable: (units, kind of vectors) -> ``(U,)`` where the baseline is known, ``(U,)`` where the vectors are too.
         learn: (lessons, kind of vectors, seed) -> (arrays of the reference, Description of the held units, Votes of
             them). No held unit, nor its group, has a part in what is said of it.
@@ -228,7 +230,7 @@ class Task:
     candidates: Callable[..., Any]
     predictions: Callable[[ModelOutput, pa.Table], pa.Table]
     truths: Callable[[Any, pa.Table, int | None], pa.Table]
-    diagnose: Callable[[pa.Table, pa.Table], Diagnosis]
+    diagnose: Callable[[pa.Table, pa.Table, MatchSettings | None], Diagnosis]
     usable: Callable[[Units, str], tuple[Bool, Bool]]
     learn: Callable[[Lessons, str, int], tuple[dict[str, NDArray[Any]], Description, Votes]]
     describe: Callable[[Units, ErrorModel], Description]

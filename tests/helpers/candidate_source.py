@@ -93,6 +93,11 @@ class MemorySource:
         self.looked_up.append(len(input_ids))
         return self.newest().filter(pl.col("input_id").is_in(input_ids.to_list())).collect()
 
+    def inputs(self, *, without_units: bool) -> pl.LazyFrame:
+        """Every input has a unit here."""
+        rows = pl.DataFrame(self.table).lazy().select("input_id", "id_kind", "recording_id")
+        return rows.filter(not without_units).join(self.newest().select("recording_id"), on="recording_id", how="semi")
+
     def vectors(self, recording_ids: pl.Series) -> pa.Table:
         stored = self.table["recording_id"].to_pylist()
         at = [stored.index(one) for one in sorted(recording_ids.to_list())]

@@ -15,7 +15,13 @@ PUBLIC = {
     "ml_debugger": {"__version__"},
     "ml_debugger.training": {"ClassificationTracer", "ObjectDetectionTracer"},
     "ml_debugger.evaluator": {"Evaluator", "Result"},
-    "ml_debugger.data_filter": {"ClassificationDataFilter", "FilterConfig", "SamplingConfig"},
+    "ml_debugger.data_filter": {
+        "BBoxStrategy",
+        "ClassificationDataFilter",
+        "FilterConfig",
+        "ObjectDetectionDataFilter",
+        "SamplingConfig",
+    },
 }
 
 REQUIRED = inspect.Parameter.empty
@@ -91,6 +97,34 @@ SIGNATURES: dict[str, dict[str, Any]] = {
     "data_filter.ClassificationDataFilter.scores": {"dataset_type": "pool"},
     "data_filter.ClassificationDataFilter.estimate_accuracy": {"dataset_type": "pool"},
     "data_filter.ClassificationDataFilter.wait_for_save": {},
+    "data_filter.ObjectDetectionDataFilter": {
+        "model": REQUIRED,
+        "model_name": REQUIRED,
+        "version_name": REQUIRED,
+        "result_name": None,
+        "n_epoch": "latest",
+        "filter_config": None,
+        "target_layers": None,
+        "additional_fields": None,
+        "auto_sync": False,
+        "force_table_recreate": False,
+        **CREDENTIALS,
+        **THRESHOLDS,
+    },
+    "data_filter.ObjectDetectionDataFilter.__call__": {
+        "model_input": REQUIRED,
+        "input_ids": REQUIRED,
+        "dataset_type": "pool",
+    },
+    "data_filter.ObjectDetectionDataFilter.query": {
+        "n_data": REQUIRED,
+        "strategy": REQUIRED,
+        "dataset_type": "pool",
+        "type_cast": None,
+        "exclude": (),
+    },
+    "data_filter.ObjectDetectionDataFilter.scores": {"dataset_type": "pool"},
+    "data_filter.ObjectDetectionDataFilter.missed_proba": {"dataset_type": "pool"},
     "evaluator.Evaluator": {"model_name": REQUIRED, "version_name": REQUIRED, **CREDENTIALS},
     "evaluator.Evaluator.request_evaluation": {
         "method_name": "default",

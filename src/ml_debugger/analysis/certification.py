@@ -44,7 +44,7 @@ class Certificate:
     sentence: str
 
 
-def certify(
+def certify(  # noqa: PLR0913 - the numbers of one test
     error_proba: Float64,
     is_error: NDArray[np.bool_],
     risk: float,
@@ -124,7 +124,7 @@ def _walk(ranked: Float64, evidence: _Evidence, risk: float, level: float, start
     for size in _sizes(max(needed, math.ceil(start * len(ranked))), len(ranked)):
         threshold = float(ranked[size]) if size < len(ranked) else math.nextafter(float(ranked[-1]), 2.0)
         rows = int(np.searchsorted(ranked, threshold, side="left"))
-        if evidence.count(rows) < needed:  # ties: the threshold holds fewer rows than were counted off; or few groups
+        if evidence.count(rows) < needed:  # ties: the threshold holds fewer rows than were counted off; few groups
             continue
         if evidence.upper(rows, level) > risk:
             break

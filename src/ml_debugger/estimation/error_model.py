@@ -47,7 +47,7 @@ class ErrorModel:
     Attributes:
         arrays: Every array by path: ``reference/...``, ``outlier/...``, ``<target>/<learner>/...``,
             ``<target>/calibrator/...`` and
-            ``<target>/baseline/...``. Read-only.
+            ``<target>/baseline/...``; ``frames/<target>/...`` of inputs as a whole. Read-only.
         meta: JSON: ``task``, ``n_classes``, ``vectors`` (``"features"`` or ``"logits"``), ``targets`` (per target the
             learners
             in use and why), ``limits`` (of the zones).
@@ -71,9 +71,9 @@ class ErrorModel:
         found: Reference = self.once("reference", lambda: Reference.from_arrays(self.part("reference")))
         return found
 
-    def bank(self) -> Bank:
-        """The space of the features and the rows kept of it."""
-        return self.reference().bank
+    def bank(self) -> Bank | None:
+        """The space of the features and the rows kept of it; None where the task keeps none."""
+        return self.reference().bank if self.part("reference/bank") else None
 
     def predict(self, descriptors: Float64, baseline: Float64, outlying: Float64) -> Predictions:
         """Calibrated error probabilities of U units; the same bits for a unit in every batch.
@@ -104,6 +104,18 @@ class ErrorModel:
     def predict_baseline(self, baseline: Float64) -> dict[str, Float64]:
         """Calibrated probabilities from the baseline score alone, for units whose features cannot be used."""
         return {name: _calibrated(self.part(f"{name}/baseline"), baseline) for name in self.meta["targets"]}
+
+    def predict_frames(self, descriptors: Float64, baseline: Float64) -> dict[str, Float64]:
+        """Calibrated probabilities of inputs as a whole, per target; the same bits in every batch."""
+        names = list(self.meta.get("frames", ()))
+        inner = self.once("frames", lambda: ErrorModel(self.part("frames"), {"targets": self.meta.get("frames", {})}))
+        estimators = [inner._estimator(name) for name in names]
+
+        def block(descriptors: Float64, baseline: Float64) -> tuple[Float64, ...]:
+            design = Design(descriptors, baseline)
+            return tuple(_estimate(parts, calibrator, design) for parts, calibrator in estimators)
+
+        return dict(zip(names, in_blocks(block, descriptors, baseline) if names else (), strict=True))
 
     def _estimator(self, target: str) -> tuple[list[tuple[str, dict[str, NDArray[Any]]]], dict[str, NDArray[Any]]]:
         learners = self.meta["targets"][target]["learners"]

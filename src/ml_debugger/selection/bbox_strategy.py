@@ -76,6 +76,11 @@ class BBoxStrategy(Config):
         """Whether live calls are flagged."""
         return self.img_error_threshold is not None
 
+    @property
+    def may_be_short(self) -> bool:
+        """Whether a query means "up to" so many: with a threshold."""
+        return self.img_error_threshold is not None
+
 
 def parse_bbox_strategy(value: Any, numeric: Iterable[str] = (), argument: str = "filter_config") -> BBoxStrategy:
     """A BBoxStrategy whose filter and weight name columns that detection has.

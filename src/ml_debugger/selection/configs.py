@@ -108,6 +108,11 @@ class FilterConfig(Config):
         return True
 
     @property
+    def may_be_short(self) -> bool:
+        """Whether a query means "up to" so many: it does."""
+        return True
+
+    @property
     def parsed(self) -> tuple[tuple[Condition, ...], ...]:
         """The conditions, parsed: an OR of ANDs."""
         return tuple(tuple(parse_condition(*item) for item in group.items()) for group in self.conditions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from ml_debugger.selection.candidates import CARRIED
 from ml_debugger.selection.diversity import reduce_width, unit_rows
 from ml_debugger.selection.strategies import FloatArray, Vectors
 from ml_debugger.service.candidate_order import Order, Ranked, Shuffled, first_per_group
+from ml_debugger.tasks.rows import list_column
 
 if TYPE_CHECKING:
     from ml_debugger.estimation.error_model import ErrorModel
@@ -42,6 +43,9 @@ class CandidateSource(Protocol):
 
     def newest(self) -> pl.LazyFrame:
         """The same for all inputs."""
+
+    def inputs(self, *, without_units: bool) -> pl.LazyFrame:
+        """``input_id, id_kind, recording_id`` of the newest recordings of all inputs, or of those without units."""
 
     def vectors(self, recording_ids: pl.Series) -> pa.Table:
         """``recording_id, unit, label, features, logits`` of the records of these recordings, in any order."""
@@ -89,8 +93,13 @@ class CandidatePool:
         return self._first_per_group(Shuffled(self._seed), "label", quota, self._exclude)
 
     def vectors(self, rows: pa.Table) -> Vectors:
-        """Features and logits of candidates, in their order; None where any of them has none."""
+        """Features and logits of candidates, in their order; None where any of them has none.
+
+        Those of an input with several units are the means of its units.
+        """
         found = self._source.vectors(pl.Series("recording_id", rows["recording_id"].to_numpy()))
+        if found.num_rows > len(found["recording_id"].unique()):
+            found = _means(found)
         order = pc.index_in(rows["recording_id"], value_set=found["recording_id"].combine_chunks())
         if order.null_count:
             raise StoreError(
@@ -154,6 +163,21 @@ def _depth(n: int) -> int:
 
 def _table(rows: pl.DataFrame) -> pa.Table:
     return rows.select(*CARRIED, "rank_value").to_arrow()
+
+
+def _means(found: pa.Table) -> pa.Table:
+    """One row per recording."""
+    recording = found["recording_id"].to_numpy()
+    order = np.lexsort((found["unit"].to_numpy(), recording))
+    found, recording = found.take(pa.array(order)), recording[order]
+    starts = np.flatnonzero(np.diff(recording, prepend=recording[:1] - 1))
+    counts = np.diff(starts, append=len(recording))
+    data: dict[str, Any] = {"recording_id": pa.array(recording[starts])}
+    for name in ("features", "logits"):
+        matrix = _matrix(found[name])
+        means = None if matrix is None else np.add.reduceat(matrix, starts, axis=0) / counts[:, None].astype(np.float32)
+        data[name] = list_column(means, len(starts))
+    return pa.table(data)
 
 
 def _matrix(column: pa.ChunkedArray) -> FloatArray | None:

@@ -118,7 +118,8 @@ class QueryRequest:
     """A selection from scored rows; ``strategy`` and ``sampling`` are plain JSON, validated by the service.
 
     ``weights_hash`` and ``pass_id`` narrow to rows with that value when given: a data filter's scopes "run" and "pass".
-    With ``pool_adaptive``, conditions can name ``error_proba_pool``.
+    With ``pool_adaptive``, conditions can name ``error_proba_pool``; with ``include_empty``, inputs without a unit that
+    counts come last.
     """
 
     run: RunKey
@@ -133,6 +134,7 @@ class QueryRequest:
     exclude: tuple[str, ...] = ()
     seed: int = 0
     pool_adaptive: bool = False
+    include_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

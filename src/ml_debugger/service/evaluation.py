@@ -17,6 +17,7 @@ from ml_debugger.errors import EvaluationError, EvaluationWarning, warn
 from ml_debugger.estimation import ErrorModel, FitSettings
 from ml_debugger.estimation.folds import split_groups
 from ml_debugger.service.contract import EvaluationRequest, Progress
+from ml_debugger.service.evaluation_frames import Frames, learn_frames
 from ml_debugger.service.evaluation_metrics import measure_result
 from ml_debugger.service.evaluation_options import EvaluationOptions
 from ml_debugger.service.evaluation_rows import Reader, Rows, group_rows, read_rows
@@ -92,9 +93,19 @@ def run_evaluation(
     plan = _plan(task, rows, vectors, options)
     learned = learn(task, plan.labelled, vectors, plan.settings)
     tell("measuring", 0.8)
-    result = _conclude(task, rows, plan, learned, options)
+    result = _with_frames(_conclude(task, rows, plan, learned, options), learn_frames(task, rows, read, options))
     tell("done", 1.0)
     return result
+
+
+def _with_frames(found: Evaluation, frames: Frames) -> Evaluation:
+    """What was learned of inputs as a whole, added to what was learned of units."""
+    if not frames.targets:
+        return found
+    model = ErrorModel({**found.model.arrays, **frames.arrays}, {**found.model.meta, "frames": frames.targets})
+    estimator = {name: {**one, "used": one["learners"] or ["baseline"]} for name, one in frames.targets.items()}
+    info = {**found.info, "estimator": {**found.info["estimator"], **estimator}}
+    return replace(found, model=model, info=info, metrics={**found.metrics, **frames.metrics})
 
 
 def _silent(stage: str, done: float) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 import polars as pl
+import pyarrow as pa
 
 from ml_debugger.errors import ConfigError, InputError
 from ml_debugger.selection.candidates import numeric_fields
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # class_balanced draws the same whatever the seed.
 _CLASS_BALANCED_SEED = 0
+_NO_INPUTS = pl.DataFrame(schema={"input_id": pl.String, "id_kind": pl.String})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,16 @@ def run_query(request: QueryRequest, task: Task, source: CandidateSource) -> Que
     frame = task.candidates(scores, plan.config, selected_only=True)
     pool = CandidatePool(_within(frame, plan.sampling), source, request.exclude, plan.seed)
     picks = _pick(pool, plan)
-    shortfall = _shortfall(request, plan, picks)
+    is_short = picks.rows.num_rows < plan.n
+    may_be_short = plan.strategy is None and plan.sampling is None and plan.config.may_be_short
+    wanted = is_short and (request.include_empty or not may_be_short)
+    empty = _empty(request, plan, source, task) if wanted else _NO_INPUTS
+    if request.include_empty:
+        picks, empty = _with_empty(picks, empty.head(plan.n - picks.rows.num_rows)), _NO_INPUTS
+    shortfall = _shortfall(request, plan, picks, empty.height)
     if shortfall and scores.select("recording_id").head(1).collect().is_empty():
         shortfall = _nothing_scored(request)
-    elif shortfall and plan.strategy is None and plan.sampling is None:
+    elif shortfall and may_be_short:
         # A filter asks for "up to" n_data.
         logger.info(shortfall)
         shortfall = None
@@ -134,6 +142,23 @@ def _pick(pool: CandidatePool, plan: _Plan) -> Picks:
     return Picks(pool.best(plan.n, descending=plan.config.descending))
 
 
+def _empty(request: QueryRequest, plan: _Plan, source: CandidateSource, task: Task) -> pl.DataFrame:
+    """``input_id`` and ``id_kind`` of current inputs without a unit that counts, by id."""
+    inputs = source.inputs(without_units=plan.config is None)
+    if plan.config is not None:
+        counting = task.candidates(source.scores(), plan.config).select("recording_id")
+        inputs = inputs.join(counting, on="recording_id", how="anti")
+    found = inputs.select("input_id", "id_kind").collect(engine="streaming")
+    return found.filter(~pl.col("input_id").is_in(list(request.exclude))).unique("input_id").sort("input_id")
+
+
+def _with_empty(picks: Picks, empty: pl.DataFrame) -> Picks:
+    """The inputs without a unit that counts at the end; they have no rank value."""
+    rows = picks.rows.select(["input_id", "id_kind", "rank_value"])
+    more = empty.with_columns(pl.lit(None, pl.Float64).alias("rank_value")).to_arrow().cast(rows.schema)
+    return Picks(pa.concat_tables([rows, more]), picks.notes, picks.reason)
+
+
 def _nothing_scored(request: QueryRequest) -> str:
     """That the pool itself is empty, which a filter does not mean by "up to" n_data; a name may be misspelt."""
     run = request.run
@@ -151,7 +176,7 @@ def _other_passes(request: QueryRequest) -> str:
     return "; only what this object recorded counts, scope='run' takes in the rest"
 
 
-def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks) -> str | None:
+def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks, n_empty: int) -> str | None:
     """Why there are fewer than asked for; None when there are not."""
     if picks.rows.num_rows >= plan.n:
         return None
@@ -161,6 +186,8 @@ def _shortfall(request: QueryRequest, plan: _Plan, picks: Picks) -> str | None:
     excluded = f"; {len(request.exclude)} ids were excluded" if request.exclude else ""
     reason = f"; {picks.reason}" if picks.reason else ""
     reason += _other_passes(request)
+    if n_empty:
+        reason = f"; {n_empty} inputs have no boxes that count, include_empty=True takes them in{reason}"
     return (
         f"{picks.rows.num_rows} of {plan.n} inputs: no more are {what}{bounds} in dataset_type "
         f"{request.dataset_type!r} of {run.model_name!r}, version {run.version_name!r}, "

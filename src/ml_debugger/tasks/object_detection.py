@@ -285,6 +285,7 @@ OBJECT_DETECTION: Final = Task(
     reads=Reads(
         records=("box",),
         truths=("truth_index", "input_id", "id_kind", "box"),
+        inputs=("frame_context",),
         vectors=("features", "logits", "box", "context"),
         fallback="box",
     ),

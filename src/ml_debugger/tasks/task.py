@@ -174,6 +174,7 @@ class Reads:
     Attributes:
         records: Of record rows, to diagnose them.
         truths: Of truth rows, likewise.
+        inputs: Of input rows, to learn what inputs as a whole say.
         vectors: List columns of record rows that estimation reads as matrices.
         fallback: That of ``vectors`` which is measured where a model shows no features; a run without it cannot be
             evaluated.
@@ -181,6 +182,7 @@ class Reads:
 
     records: tuple[str, ...] = ()
     truths: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     vectors: tuple[str, ...] = ("features", "logits")
     fallback: str = "logits"
 

@@ -1,4 +1,4 @@
-"""A YOLOX detector in ONNX Runtime, traced as it is: decoding, suppression and all, in one function.
+"""A YOLOX detector in ONNX Runtime, traced and filtered as it is: decoding, suppression and all, in one function.
 
 Run it with: python examples/yolox_onnx.py
 It looks for models/yolox_nano.onnx and coco355/ in ../shared/data, or in the folder that MLD_TEST_DATA names; point it
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ import onnx
 import onnxruntime
 from PIL import Image
 
+from ml_debugger.data_filter import ObjectDetectionDataFilter
 from ml_debugger.evaluator import Evaluator
 from ml_debugger.training import ObjectDetectionTracer
 
 DATA = Path(os.environ.get("MLD_TEST_DATA", "../shared/data"))
 SIDE, STRIDES = 416, (8, 16, 32)
-N_IMAGES = 150  # enough for a first look; all of them say more
+N_LABELLED, N_POOL = 120, 40  # enough for a first look; all of them say more
 
 
 class YoloX:
@@ -111,13 +113,23 @@ if __name__ == "__main__":
         print(f"No models/yolox_nano.onnx in {DATA.resolve()}: set MLD_TEST_DATA to the folder that has it.")
     else:
         files, annotations = load_data(DATA / "coco355")
-        tracer = ObjectDetectionTracer(YoloX(DATA / "models" / "yolox_nano.onnx"), "yolox_nano", "coco", n_class=80)
-        ids = list(files)[:N_IMAGES]
-        for start in range(0, len(ids), 16):
-            batch = ids[start : start + 16]
-            images = [np.asarray(Image.open(files[number]).convert("RGB")) for number in batch]
+        detect = YoloX(DATA / "models" / "yolox_nano.onnx")
+        ids = list(files)[: N_LABELLED + N_POOL]
+
+        def batches(chosen: list[int]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+            for start in range(0, len(chosen), 16):
+                batch = chosen[start : start + 16]
+                yield batch, [np.asarray(Image.open(files[number]).convert("RGB")) for number in batch]
+
+        tracer = ObjectDetectionTracer(detect, "yolox_nano", "coco", n_class=80)
+        for batch, images in batches(ids[:N_LABELLED]):
             tracer(images, [annotations[number] for number in batch], batch, dataset_type="val")
         tracer.wait_for_save()
-        print({name: value for name, value in tracer.describe().items() if value is not None})
         result = Evaluator("yolox_nano", "coco").request_evaluation()
         print(result.summary())
+
+        data_filter = ObjectDetectionDataFilter(detect, "yolox_nano", "coco", result.result_name)
+        for batch, images in batches(ids[N_LABELLED:]):
+            data_filter(images, batch)
+        queried = data_filter.query(10, {"target_column": "error_proba", "top_n": 3})
+        print("Images to look at first:", [files[number].name for number in queried])

@@ -93,6 +93,28 @@ def test_a_kept_box_that_was_cut_at_the_border_is_known_by_its_score() -> None:
     assert named(found)["suppressed_score_max"] == pytest.approx(0.7)
 
 
+def test_of_two_candidates_with_the_score_of_the_kept_box_the_nearer_is_the_box() -> None:
+    found = suppressed(
+        kept((HERE, 1, 0.9)), candidates(((0, 0, 10, 6), 1, 0.9), (HERE, 1, 0.9), ((0, 0, 10, 7), 1, 0.9))
+    )
+    assert named(found)["n_suppressed_same"] == 2
+    assert named(found)["suppressed_iou_mean"] == pytest.approx(0.65)
+
+
+def test_a_candidate_with_almost_the_score_of_the_kept_box_is_another() -> None:
+    assert named(suppressed(kept((HERE, 1, 0.9)), candidates((HERE, 1, 0.8995))))["n_suppressed_same"] == 1
+
+
+def test_noise_of_single_classes_does_not_count() -> None:
+    scores = np.array([[0.005, 0.6, 0.3], [0.7, 0.005, 0.002]])
+    pool = Candidates.of_class_scores(np.zeros(2, dtype=np.int64), boxes([HERE, HERE]), scores)
+    found = suppressed(kept((HERE, 0, 0.9), (HERE, 1, 0.9)), pool)
+    assert found[:, SUPPRESSED.index("n_suppressed_same")].tolist() == [1, 1]
+    assert found[:, SUPPRESSED.index("suppressed_score_sum")] == pytest.approx([0.7, 0.6])
+    assert found[:, SUPPRESSED.index("n_suppressed_other")].tolist() == [1, 2]
+    assert named(suppressed(kept((HERE, 0, 0.9)), pool.rows(np.array([1]))))["n_suppressed_other"] == 0
+
+
 def test_a_class_without_scores_has_no_candidates() -> None:
     scores = np.array([[0.2, 0.6]])
     pool = Candidates.of_class_scores(np.zeros(1, dtype=np.int64), boxes([HERE]), scores)

@@ -140,8 +140,8 @@ def _promise(
     where = "" if evidence.groups is None else f" of {evidence.count(rows)} inputs"
     sentence = (
         f"at most {risk:.2%} of these rows are wrong, with {confidence:.0%} confidence, for data like the traced data: "
-        f"{wrong} of {rows} certification rows{where} were wrong, so the bound found is {bound:.2%}, within the limit of "
-        f"{risk:.2%}"
+        f"{wrong} of {rows} certification rows{where} were wrong, so the bound found is {bound:.2%}, within the limit "
+        f"of {risk:.2%}"
     )
     return Certificate(threshold, risk, confidence, rows, wrong, bound, sentence)
 

@@ -1,0 +1,200 @@
+"""Fit on some images, answer for the others: the product and its rivals on the same boxes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from benchmarks.detection_errors.data import TASK, Images, Proposals, Run, detections
+from benchmarks.detection_errors.metadetect import metadetect_features
+from benchmarks.detection_errors.rivals import RIVALS, Boxes
+from ml_debugger import columns
+from ml_debugger.errors import MLDebuggerWarning
+from ml_debugger.estimation.metrics import auroc, brier, ece
+from ml_debugger.service.contract import EvaluationRequest, RunKey
+from ml_debugger.service.evaluation import run_evaluation
+from ml_debugger.tasks.scoring import score_rows
+
+__all__ = ["OURS", "Answers", "answer", "compare", "figures"]
+
+OURS: Final = "MLdebugger"
+N_FOLDS: Final = 5
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Error probabilities of N boxes by method, each for boxes of images that were not learned from.
+
+    Attributes:
+        image: ``(N,)``.
+        wrong: ``(N,)``.
+        iou: ``(N,)`` with the annotated box that the prediction belongs to.
+        label: ``(N,)``.
+        proba: By method ``(R, N)``: R repetitions with other folds.
+        iou_found: By method ``(R, N)``: the overlap that it expects.
+    """
+
+    image: NDArray[np.int64]
+    wrong: NDArray[np.bool_]
+    iou: Float64
+    label: NDArray[np.int64]
+    proba: dict[str, Float64]
+    iou_found: dict[str, Float64]
+
+
+def answer(proposals: Proposals, images: Images, score_thresh: float, repeats: int) -> Answers:
+    """Ask every method."""
+    output = detections(proposals, images, score_thresh)
+    run = Run(output, images)
+    records = run.tables[columns.RECORDS]
+    truth = TASK.diagnose(records, run.tables[columns.TRUTHS])
+    image = records["recording_id"].to_numpy()
+    boxes = Boxes(
+        records["score"].to_numpy(),
+        records["label"].to_numpy(),
+        metadetect_features(output, proposals),
+        truth.is_error,
+        truth.details["iou"],
+    )
+    judged = ~truth.ignored
+    proba = {name: np.full((repeats, len(image)), np.nan) for name in (OURS, *RIVALS)}
+    expected = {name: np.full((repeats, len(image)), np.nan) for name in proba}
+    for repeat in range(repeats):
+        for inside in _folds(image, len(images.ids), repeat):
+            known, asked = np.flatnonzero(~inside & judged), np.flatnonzero(inside)
+            learned, found = _ours(run, known, asked, repeat)
+            proba[OURS][repeat, asked] = found[columns.ERROR_PROBA]
+            expected[OURS][repeat, asked] = _overlap(learned, boxes.iou[known], found["det_error_proba"])
+            for name, rival in RIVALS.items():
+                found = rival(boxes.rows(known), boxes.rows(asked))
+                proba[name][repeat, asked] = found
+                if name != "MetaDetect, boosting":
+                    seen = rival(boxes.rows(known), boxes.rows(known))
+                    expected[name][repeat, asked] = _overlap(seen, boxes.iou[known], found)
+            expected["MetaDetect, boosting"][repeat, asked] = _boosted_overlap(boxes, known, asked)
+    return Answers(
+        image[judged],
+        truth.is_error[judged],
+        boxes.iou[judged],
+        boxes.label[judged],
+        {name: values[:, judged] for name, values in proba.items()},
+        {name: values[:, judged] for name, values in expected.items()},
+    )
+
+
+def _folds(image: NDArray[np.int64], n_images: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+    fold = np.random.default_rng((7, seed)).permutation(n_images) % N_FOLDS
+    for number in range(N_FOLDS):
+        yield fold[image] == number
+
+
+def _ours(
+    run: Run, known: NDArray[np.int64], asked: NDArray[np.int64], seed: int
+) -> tuple[Float64, dict[str, Float64]]:
+    """Out-of-fold det_error_proba of the boxes learned from, and the error columns of boxes of other images."""
+    records = run.tables[columns.RECORDS]
+    others = pa.array(np.unique(records["recording_id"].to_numpy()[asked]))
+
+    def read(kind: str, names: tuple[str, ...], tags: Any) -> Iterator[pa.RecordBatch]:
+        for batch in run.read(kind, tuple(dict.fromkeys((*names, "recording_id"))), tags):
+            chosen = batch.filter(pc.invert(pc.is_in(batch["recording_id"], value_set=others)))
+            yield chosen.select(list(names))
+
+    request = EvaluationRequest(RunKey("m", "v1"), options={"bootstrap": 0, "seed": seed})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MLDebuggerWarning)
+        found = run_evaluation(request, TASK, read)
+        scored = score_rows(TASK, found.model, records.take(pa.array(asked)), "r")
+    samples = (found.samples[name].to_pylist() for name in ("recording_id", "unit", "det_error_proba"))
+    rows = {(recording, unit): value for recording, unit, value in zip(*samples, strict=True)}
+    keys = zip(*(records[name].to_numpy()[known].tolist() for name in ("recording_id", "unit")), strict=True)
+    return np.array([rows[key] for key in keys]), {name: scored[name].to_numpy() for name in columns.ERROR_COLUMNS}
+
+
+def _overlap(known: Float64, iou: Float64, asked: Float64) -> Float64:
+    """The overlap that goes with an error probability: isotonic regression on the boxes learned from."""
+    from sklearn.isotonic import IsotonicRegression
+
+    return IsotonicRegression(increasing=False, out_of_bounds="clip").fit(known, iou).predict(asked)
+
+
+def _boosted_overlap(boxes: Boxes, known: NDArray[np.int64], asked: NDArray[np.int64]) -> Float64:
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    model = GradientBoostingRegressor(
+        n_estimators=150, learning_rate=0.05, max_depth=3, subsample=0.7, min_samples_leaf=20, random_state=0
+    )
+    return model.fit(boxes.features[known], boxes.iou[known]).predict(boxes.features[asked])
+
+
+def figures(found: Answers, method: str) -> dict[str, float]:
+    """AUROC, Brier, ECE, what ECE a perfect calibration would show, LaECE and IoU R2; means over the repetitions."""
+    rows = []
+    for proba, overlap in zip(found.proba[method], found.iou_found[method], strict=True):
+        left = ((found.iou - overlap) ** 2).sum() / ((found.iou - found.iou.mean()) ** 2).sum()
+        rows.append(
+            {
+                "auroc": auroc(proba, found.wrong),
+                "brier": brier(proba, found.wrong),
+                "ece": ece(proba, found.wrong),
+                "ece_noise": _noise(proba),
+                "laece": _laece(found, proba),
+                "iou_r2": float(1.0 - left),
+            }
+        )
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _noise(proba: Float64, draws: int = 50) -> float:
+    random = np.random.default_rng(0)
+    return float(np.mean([ece(proba, random.random(len(proba)) < proba) for _ in range(draws)]))
+
+
+def _laece(found: Answers, proba: Float64, n_bins: int = 25) -> float:
+    """Localisation-aware ECE (Oksuz et al., CVPR 2023): per class, confidence against precision times overlap.
+
+    The confidence of a box is the probability that it is right times the mean overlap of right boxes.
+    """
+    right = ~found.wrong
+    confidence = (1.0 - proba) * found.iou[right].mean()
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    sums = []
+    for label in np.unique(found.label):
+        mine = found.label == label
+        size = np.bincount(bins[mine], minlength=n_bins)
+        gap = np.bincount(bins[mine], confidence[mine] - right[mine] * found.iou[mine], minlength=n_bins)
+        sums.append(np.abs(gap).sum() / size.sum())
+    return float(np.mean(sums))
+
+
+def compare(found: Answers, rival: str, draws: int = 500) -> dict[str, tuple[float, float, float]]:
+    """How much better we are in AUROC and Brier: difference and 95 % interval; whole images are drawn."""
+    random = np.random.default_rng(0)
+    names, member = np.unique(found.image, return_inverse=True)
+    rows = [np.arange(len(member))]
+    by_image = [np.flatnonzero(member == place) for place in range(len(names))]
+    for _ in range(draws):
+        rows.append(np.concatenate([by_image[place] for place in random.integers(0, len(names), len(names))]))
+    result = {}
+    for name, metric, sign in (("auroc", auroc, 1.0), ("brier", brier, -1.0)):
+        gains = [
+            np.mean(
+                [
+                    sign * (metric(ours[chosen], found.wrong[chosen]) - metric(theirs[chosen], found.wrong[chosen]))
+                    for ours, theirs in zip(found.proba[OURS], found.proba[rival], strict=True)
+                ]
+            )
+            for chosen in rows
+        ]
+        low, high = np.quantile(gains[1:], [0.025, 0.975])
+        result[name] = (float(gains[0]), float(low), float(high))
+    return result

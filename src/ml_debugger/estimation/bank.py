@@ -135,7 +135,7 @@ class Bank:
 
     def _shorten(self, steps: Float32, vectors: NDArray[Any]) -> None:
         flat = steps.reshape(-1)
-        if np.dot(flat, flat) <= 0.9 * self._limit**2:  # all rows together are not too long for one
+        if np.vdot(flat, flat) <= 0.9 * self._limit**2:  # all rows together are not too long for one
             return
         beyond = ~(np.einsum("ij,ij->i", steps, steps) <= self._limit**2)
         if beyond.any():

@@ -229,8 +229,9 @@ def size_table(measured: Measured) -> str:
             line += [_mean(_one(own, "msp")), _mean(bars.best_on_val(own)), _mean(_one(own, PRODUCT))]
         body.append(tuple(line))
     width = 1 + 3 * len(sizes)
-    if body:
-        body.append(("mean", *(_mean(row[i] for row in body) for i in range(1, width))))
+    complete = [row for row in body if all(value == value for value in row)]
+    if complete:
+        body.append(("mean of pairs with every size", *(_mean(row[i] for row in complete) for i in range(1, width))))
     names = [f"{what}, {size}" for size in sizes for what in ("MSP", "best on val", PRODUCT)]
     return markdown(("pair", *names), body)
 

@@ -248,8 +248,13 @@ def zone_table(measured: Measured, split: str) -> str:
     for pair in dict.fromkeys(row["pair"] for row in rows):
         own = {row["zone"]: row for row in rows if row["pair"] == pair}
         error_rate = next(iter(own.values()))["error_rate"]
-        body.append((pair, error_rate, *(f"{own[n]['share']:.2f} / {_cell(own[n]['zone_error'])[:4]}" for n in names)))
+        body.append((pair, error_rate, *(_share(own[name]) for name in names)))
     return markdown(("pair", "error rate", *names), body)
+
+
+def _share(row: Row) -> str:
+    rate = row["zone_error"]
+    return f"{row['share']:.3f} / {rate:.3f}" if rate is not None and rate == rate else f"{row['share']:.3f} / -"
 
 
 def promise_table(measured: Measured) -> str:

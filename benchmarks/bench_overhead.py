@@ -2,16 +2,18 @@
 
 Run it with: python benchmarks/bench_overhead.py [--pairs 60] [--threads 2] [--cpu-time]
 
-Each round times the bare forward, the tracer and the filter on the same batch, in turn; ratios are taken within a
-round, so that a busy machine slows both sides. Buffers are made small, so that the writer thread commits several
-times while it is timed. ``--cpu-time`` counts the process's processor time (all its threads) instead of the wall
-clock, for a machine that is doing other work. The ResNet-20 has its published weights and real images where they are
-at hand, else random ones.
+Each round times a block of calls of the bare forward, of the tracer and of the filter on the same batch, in random
+order; ratios are taken within a round, so that a busy machine slows all sides. A block of the tracer or filter ends
+with ``wait_for_save()``, so that all that its writer thread does is in its own time; by default a writer commits less
+often. ``--cpu-time`` counts the process's processor time (all its threads) instead of the wall clock, for a machine
+that is doing other work. The ResNet-20 has its published weights and real images where they are at hand, else random
+ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
@@ -25,7 +27,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ml_debugger.adapters import find_adapter
 from ml_debugger.data_filter import ClassificationDataFilter
 from ml_debugger.evaluator import Evaluator
 from ml_debugger.training import ClassificationTracer
@@ -44,7 +45,7 @@ class Case:
     model: nn.Module
     batch: torch.Tensor
     bank: torch.Tensor
-    buffer_rows: int
+    calls: int
     tracer_bound: float
     filter_bound: float
 
@@ -56,14 +57,14 @@ def cases() -> list[Case]:
     torch.manual_seed(0)
     cifar = cifar_images(2000)
     return [
-        Case("CIFAR ResNet-20, batch 128", resnet20(), cifar[:128], cifar, 2048, 1.05, 1.08),
+        Case("CIFAR ResNet-20, batch 128", resnet20(), cifar[:128], cifar, 8, 1.05, 1.08),
         # The bank's images are smaller than the timed ones: the features have the same width and cost less to make.
         Case(
             "ResNet-18 224 px, batch 32",
             resnet18(weights=None, num_classes=100).eval(),
             torch.randn(32, 3, 224, 224),
             torch.randn(1024, 3, 64, 64),
-            256,
+            3,
             1.02,
             1.03,
         ),
@@ -144,7 +145,6 @@ def median_interval(ratios: np.ndarray) -> tuple[float, float, float]:
 def prepare(case: Case) -> tuple[ClassificationTracer, ClassificationDataFilter]:
     """A tracer, and a filter with a full bank; labels are the model's own with a share of wrong ones."""
     os.environ["MLD_HOME"] = tempfile.mkdtemp(prefix="mld-bench-")
-    os.environ["MLD_BUFFER_ROWS"] = "8192"
     rng = np.random.default_rng(0)
     tracer = ClassificationTracer(case.model, "bench", "v1")
     for kind, rows in (("train", BANK_ROWS), ("val", HELD_OUT_ROWS)):
@@ -156,36 +156,36 @@ def prepare(case: Case) -> tuple[ClassificationTracer, ClassificationDataFilter]
             labels[wrong] = (labels[wrong] + 1) % case.model(x[:1]).shape[1]
             tracer(x, labels, [f"{kind}{start + i}" for i in range(len(x))], dataset_type=kind)
     result = Evaluator("bench", "v1").request_evaluation()
-    os.environ["MLD_BUFFER_ROWS"] = str(case.buffer_rows)
     timed = ClassificationTracer(case.model, "bench", "v1")
     data_filter = ClassificationDataFilter(case.model, "bench", "v1", result.result_name, filter_config=FILTER)
     return timed, data_filter
 
 
 def measure(case: Case, pairs: int, clock: Callable[[], float]) -> dict[str, np.ndarray]:
-    """Seconds of each contender per round (pairs,)."""
+    """Seconds per call of each contender, per round (pairs,)."""
     tracer, data_filter = prepare(case)
-    n = len(case.batch)
+    n, numbers = len(case.batch), itertools.count()
     labels = np.zeros(n, dtype=np.int64)
-    adapter = find_adapter(case.model)
-    contenders: dict[str, Callable[[list[int]], Any]] = {
-        "bare": lambda ids: case.model(case.batch),
-        "adapter": lambda ids: adapter.run(case.batch, n),
-        "tracer": lambda ids: tracer(case.batch, labels, ids, dataset_type="timed"),
-        "filter": lambda ids: data_filter(case.batch, ids),
+
+    def fresh() -> list[int]:
+        return list(itertools.islice(numbers, n))
+
+    contenders: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "bare": (lambda: case.model(case.batch), lambda: None),
+        "tracer": (lambda: tracer(case.batch, labels, fresh(), dataset_type="timed"), tracer.wait_for_save),
+        "filter": (lambda: data_filter(case.batch, fresh()), data_filter.wait_for_save),
     }
-    names = list(contenders)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(-3, pairs):
-        shift = turn % len(names)
-        ids = list(range((turn + 3) * n, (turn + 4) * n))
-        for name in names[shift:] + names[:shift]:
+    random = np.random.default_rng(0)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(-2, pairs):
+        for name in random.permutation(list(contenders)).tolist():
+            call, finish = contenders[name]
             start = clock()
-            contenders[name](ids)
+            for _ in range(case.calls):
+                call()
+            finish()
             if turn >= 0:  # the first rounds warm up
-                times[name].append(clock() - start)
-    tracer.wait_for_save()
-    data_filter.wait_for_save()
+                times[name].append((clock() - start) / case.calls)
     return {name: np.array(seconds) for name, seconds in times.items()}
 
 

@@ -132,10 +132,10 @@ def diverse_error(pool: Pool, n: int) -> Picks:
 
 
 def coverage(pool: Pool, n: int) -> Picks:
-    """Typical inputs far from labelled data, for first rounds and small budgets: the best of all at the smallest.
+    """Typical inputs far from what the network learned from, for first rounds and small budgets.
 
     ProbCover (Yehuda et al., NeurIPS 2022) with the typicality of TypiClust (Hacohen et al., ICML 2022), on the
-    features beside the labelled rows that the result keeps. Looks at 8,192 inputs drawn by the seed (2 n if that is
+    features beside the training rows that the result keeps. Looks at 8,192 inputs drawn by the seed (2 n if that is
     more).
     """
     usable = _usable(pool, pool.sample(max(COVERAGE_ROWS, 2 * n)))

@@ -57,11 +57,12 @@ docs: $(VENV)/.dev ## build the documentation site into site/, warnings are erro
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 	@echo 'Open site/index.html'
 
-bench: $(VENV)/.dev ## speed and memory: overhead, scoring, queries over 1 M and 10 M rows, tracing 1 M rows (long)
+bench: $(VENV)/.dev ## speed and memory: overhead, scoring, queries over 1 M and 10 M rows, tracing 1 M rows, fits (long)
 	$(call say,'Running the speed benchmarks')
 	for file in benchmarks/bench_*.py; do echo "-- $$file"; $(BIN)/python "$$file"; done
 	$(BIN)/python -m benchmarks.query
 	$(BIN)/python -m benchmarks.store_memory
+	$(BIN)/python benchmarks/fit_scaling.py --million
 
 bench-errors: $(VENV)/.dev ## error estimation against every published score, on all pairs (long)
 	$(call say,'Running the error detection benchmark')

@@ -1,4 +1,4 @@
-"""Active learning on handwritten digits: five rounds of 40 labels, chosen by badge or at random.
+"""Active learning on handwritten digits: five rounds of 40 labels, chosen by diverse_error or at random.
 
 Run it with: python examples/active_learning.py
 """
@@ -61,5 +61,5 @@ def run(strategy: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    for name in ("badge", "random"):
+    for name in ("diverse_error", "random"):
         print(f"{name:8}", " ".join(f"{accuracy:.3f}" for accuracy in run(name)))

@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.error_detection import report
     from benchmarks.error_detection.protocol import Measured
 
+    if options.report:
+        sys.stdout.write(report.write(report.read(options.output), options.output))
+        return 0
     try:
         paths = find_pairs(options)
     except FileNotFoundError as error:
@@ -57,6 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("out/error_detection"), help="folder of the tables")
     parser.add_argument("--make", action="store_true", help="first make the further pairs through our own tracer")
     parser.add_argument("--fresh", action="store_true", help="compute baseline scores anew, not from the cache")
+    parser.add_argument("--report", action="store_true", help="only write the tables again, from the CSV files")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worker processes")
     return parser.parse_args(arguments)
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ class Pool:
         return Pool(scored, np.r_[self.outlier, other.outlier], np.r_[self.errors, other.errors])
 
 
-def measure_pair(pair: Pair) -> tuple[list[Row], list[Row]]:
-    """One row per pool of a pair, and one per smaller pool drawn from it."""
+def measure_pair(pair: Pair, draws: int = DRAWS) -> tuple[list[Row], list[Row]]:
+    """One row per pool of a pair, and one per smaller pool drawn from it, ``draws`` of each size."""
     evaluated = evaluate([Traced.of(pair.train, "train"), Traced.of(pair.val, "val")])
     held_out = summarise_held_out(evaluated.samples)
     pools = {}
@@ -87,7 +88,7 @@ def measure_pair(pair: Pair) -> tuple[list[Row], list[Row]]:
         {"pair": pair.name, "pool": name, "size": size, **measure(held_out, pool.take(_some(pool, size, random)))}
         for name, pool in pools.items()
         for size in SIZES
-        for _ in range(DRAWS)
+        for _ in range(draws)
     ]
     return rows, drawn
 
@@ -192,23 +193,24 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _measure_path(path: Path) -> tuple[list[Row], list[Row]]:
-    return measure_pair(load_pair(path))
+def _measure_path(draws: int, path: Path) -> tuple[list[Row], list[Row]]:
+    return measure_pair(load_pair(path), draws)
 
 
-def _measure_all(paths: Sequence[Path], jobs: int) -> Iterator[tuple[list[Row], list[Row]]]:
+def _measure_all(paths: Sequence[Path], draws: int, jobs: int) -> Iterator[tuple[list[Row], list[Row]]]:
     if jobs == 1:
-        yield from map(_measure_path, paths)
+        yield from map(partial(_measure_path, draws), paths)
         return
     # Not forked: the threads of the libraries that are loaded by now would not come along.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_measure_path, paths)
+        yield from pool.map(partial(_measure_path, draws), paths)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status is 0 unless there is nothing to measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.error_detection.pool", description=__doc__)
     parser.add_argument("--pairs", nargs="*", default=None, help="names of pairs; default all there are")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="smaller pools of each size")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worker processes")
     options = parser.parse_args(arguments)
     try:
@@ -221,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"--pairs: expected some of {sorted(paths)}, got {options.pairs or 'none'}\n")
         return 1
     rows, drawn = [], []
-    for path, (found, smaller) in zip(chosen, _measure_all(chosen, options.jobs), strict=True):
+    for path, (found, smaller) in zip(chosen, _measure_all(chosen, options.draws, options.jobs), strict=True):
         rows += found
         drawn += smaller
         sys.stderr.write(f"{path.stem}\n")

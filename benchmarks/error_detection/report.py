@@ -14,7 +14,7 @@ from benchmarks.error_detection.baselines import BASELINES
 from benchmarks.error_detection.protocol import PRODUCT, Measured
 from benchmarks.error_detection.traces import REPORTED
 
-__all__ = ["markdown", "render", "write"]
+__all__ = ["markdown", "read", "render", "write"]
 
 Row = dict[str, Any]
 
@@ -31,12 +31,23 @@ def write(measured: Measured, folder: Path) -> str:
     return text
 
 
+def read(folder: Path) -> Measured:
+    """What an earlier run wrote; tables that are not there stay empty."""
+    measured = Measured()
+    for table in fields(measured):
+        path = folder / f"{table.name}.csv"
+        if path.exists():
+            getattr(measured, table.name).extend(pl.read_csv(path, infer_schema_length=None).to_dicts())
+    return measured
+
+
 def render(measured: Measured) -> str:
     """All tables as Markdown."""
     sections: list[tuple[str, Callable[[Measured], str]]] = [
         ("Bars", bars_table),
         ("Reference values reproduced", reference_table),
         *((f"AUROC of error detection, {split}", _on(split, ranking_table)) for split in REPORTED),
+        *((f"Selective risk and false alarms, {split}", _on(split, tail_table)) for split in REPORTED),
         *((f"Calibration, {split}", _on(split, calibration_table)) for split in REPORTED),
         *((f"Every method, {split}, mean over pairs", _on(split, method_table)) for split in REPORTED),
         ("Fewer labelled val rows (AUROC on test, mean over draws)", size_table),
@@ -131,9 +142,27 @@ def _named(row: Row) -> str:
     return f"{row['baseline']} {row['theirs']:.4f}"
 
 
-def _gap(row: Row) -> str:
+def _gap(row: Row, unit: float = 1.0, digits: int = 4) -> str:
     mark = {1: " **+**", -1: " **-**", 0: ""}[row["verdict"]]
-    return f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]{mark}"
+    value, low, high = (f"{unit * row[name]:+.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]{mark}"
+
+
+def tail_table(measured: Measured, split: str) -> str:
+    """E-AURC in thousandths with intervals, and the share of right rows flagged when 95 % of the errors are."""
+    rows = _select(measured.comparisons, split=split, val="all", figure="e_aurc")
+    body = []
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        by_role = {row["against"]: row for row in rows if row["pair"] == pair}
+        msp, on_val, on_split = by_role["msp"], by_role["best on val"], by_role[f"best on {split}"]
+        flagged = {row["method"]: row["fpr95"] for row in _select(measured.figures, pair=pair, split=split, val="all")}
+        theirs = [f"{1000 * row['theirs']:.1f}" for row in (msp, on_val, on_split)]
+        gaps = [_gap(row, 1000.0, 1) for row in (on_val, on_split)]
+        rates = [flagged["msp"], flagged[on_val["baseline"]], flagged[PRODUCT]]
+        body.append((pair, *theirs, f"{1000 * msp['ours']:.1f}", *gaps, *rates))
+    names = ("MSP", "best on val", f"best on {split}", PRODUCT)
+    gaps = ("- best on val", f"- best on {split}")
+    return markdown(("E-AURC x 1000", *names, *gaps, "FPR95 MSP", "best on val", PRODUCT), body)
 
 
 def calibration_table(measured: Measured, split: str) -> str:
@@ -200,8 +229,9 @@ def size_table(measured: Measured) -> str:
             line += [_mean(_one(own, "msp")), _mean(bars.best_on_val(own)), _mean(_one(own, PRODUCT))]
         body.append(tuple(line))
     width = 1 + 3 * len(sizes)
-    if body:
-        body.append(("mean", *(_mean(row[i] for row in body) for i in range(1, width))))
+    complete = [row for row in body if all(value == value for value in row)]
+    if complete:
+        body.append(("mean of pairs with every size", *(_mean(row[i] for row in complete) for i in range(1, width))))
     names = [f"{what}, {size}" for size in sizes for what in ("MSP", "best on val", PRODUCT)]
     return markdown(("pair", *names), body)
 
@@ -218,8 +248,13 @@ def zone_table(measured: Measured, split: str) -> str:
     for pair in dict.fromkeys(row["pair"] for row in rows):
         own = {row["zone"]: row for row in rows if row["pair"] == pair}
         error_rate = next(iter(own.values()))["error_rate"]
-        body.append((pair, error_rate, *(f"{own[n]['share']:.2f} / {_cell(own[n]['zone_error'])[:4]}" for n in names)))
+        body.append((pair, error_rate, *(_share(own[name]) for name in names)))
     return markdown(("pair", "error rate", *names), body)
+
+
+def _share(row: Row) -> str:
+    rate = row["zone_error"]
+    return f"{row['share']:.3f} / {rate:.3f}" if rate is not None and rate == rate else f"{row['share']:.3f} / -"
 
 
 def promise_table(measured: Measured) -> str:

@@ -47,6 +47,9 @@ def parse_ids(input_ids: Any, argument: str = "input_ids", *, ordered: bool = Tr
             f"{argument}: expected one id per input (a list, array or tensor of str or int), got {input_ids!r}; "
             "for a single input pass a list of one id"
         )
+    values = list(values)
+    if all(type(value) is int for value in values):  # the usual case, and it runs in the user's loop
+        return InputIds(tuple(map(str, values)), (INT,) * len(values))
     pairs = [_parse_one(value, argument, position) for position, value in enumerate(values)]
     return InputIds(tuple(text for text, _ in pairs), tuple(kind for _, kind in pairs))
 
@@ -65,7 +68,7 @@ def restore_ids(text: Sequence[str], kinds: Sequence[str], type_cast: Callable[[
 def _parse_one(value: Any, argument: str, position: int) -> tuple[str, str]:
     if not isinstance(value, (str, int)) and hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, str) and value and _is_unicode(value):
+    if isinstance(value, str) and value and (value.isascii() or _is_unicode(value)):
         # np.str_ is a str subclass: str() gives the plain one
         return str(value), STR
     if isinstance(value, int) and not isinstance(value, bool):

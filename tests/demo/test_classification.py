@@ -41,7 +41,7 @@ def test_curves_are_reported_as_measured(curves):
     assert row.split() == ["130", "83.5%", "74.5%", "77.5%"]
     assert "high_error_proba is +6.0 points from random (by seed: +6.0, +6.0)" in report
     assert "with 80 labels it has the 80.5% that random has with 180" in report
-    assert "badge is -3.0 points" in report
+    assert "diverse_error is -3.0 points" in report
     assert "it did not reach the 80.5% that random has with 180 labels" in report
 
 

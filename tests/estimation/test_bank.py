@@ -84,10 +84,12 @@ def test_other_rows_can_be_put_in() -> None:
     vectors, truth = data()
     bank = build_bank(vectors, truth)
     labels = np.array([4, 1, 4, 0])
-    changed, order = with_rows(bank, bank.place(vectors[:4]), labels)
+    is_held = np.array([True, False, True, False])
+    changed, order = with_rows(bank, bank.place(vectors[:4]), labels, is_held)
     assert changed.classes.tolist() == [0, 1, 4]
     assert changed.starts.tolist() == [0, 1, 2]
     assert labels[order].tolist() == [0, 1, 4, 4]
+    assert changed.is_held.tolist() == [False, False, True, True]
     assert changed.width == bank.width
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
-from ml_debugger.estimation.blocks import BLOCK, in_blocks
+from ml_debugger.estimation.blocks import BLOCK, in_blocks, one_blas_thread
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 5])
@@ -22,3 +23,12 @@ def test_rows_come_back_in_order(n_rows: int) -> None:
     assert set(sizes) == {(BLOCK, BLOCK)}
     np.testing.assert_array_equal(doubled, values * 2)
     np.testing.assert_array_equal(summed, more.sum(axis=1))
+
+
+def test_products_stay_on_one_thread_and_the_users_threads_come_back() -> None:
+    blas = ThreadpoolController().select(user_api="blas")
+    with blas.limit(limits=2):
+        before = [library["num_threads"] for library in blas.info()]
+        with one_blas_thread():
+            assert {library["num_threads"] for library in blas.info()} == {1}
+        assert [library["num_threads"] for library in blas.info()] == before

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,10 @@ def test_coverage_stays_away_from_what_is_labelled():
     bank = build_bank(labelled, np.repeat(np.arange(4), 10))
     found = answer("coverage", MemorySource(pool_of([0.5] * 180), features, bank=bank), 2)
     assert sorted(int(one[1:]) // 30 for one in found.input_ids) == [4, 5]
+    # Nobody trains on held-out rows: what lies near one is as new as the rest.
+    half_held = replace(bank, is_held=np.repeat(np.arange(4), 10) >= 2)
+    found = answer("coverage", MemorySource(pool_of([0.5] * 180), features, bank=half_held), 4)
+    assert sorted(int(one[1:]) // 30 for one in found.input_ids) == [2, 3, 4, 5]
 
 
 def test_coverage_without_fitting_labelled_rows_covers_the_pool():

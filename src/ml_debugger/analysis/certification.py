@@ -15,7 +15,7 @@ from ml_debugger.analysis.intervals import binomial_upper, mean_upper, rows_for_
 __all__ = ["Certificate", "certify"]
 
 GROWTH = 1.1  # each tested threshold holds at least 10 % more rows than the one before
-STARTS = (0.1, 0.3)  # shares of the rows at which a search starts: a few early errors then do not end both
+STARTS = (0.1, 0.5)  # shares of the rows at which a search starts: a few early errors, or noise throughout, end but one
 MAX_ROWS = 10_000_000
 
 Float64 = NDArray[np.float64]
@@ -56,7 +56,7 @@ def certify(  # noqa: PLR0913 - the numbers of one test
 ) -> Certificate:
     """The largest threshold whose rows err at most at rate ``risk``, with ``confidence``.
 
-    Thresholds are tested from one that holds a tenth of the rows upwards, and again from one that holds three tenths,
+    Thresholds are tested from one that holds a tenth of the rows upwards, and again from one that holds half of them,
     until the exact bound on the error rate below one exceeds ``risk``: fixed-sequence testing with several starts,
     Learn-then-Test (Angelopoulos et al. 2021). Which thresholds are tested does not depend on the errors, so a search
     needs no correction; the searches share the level (Bonferroni).

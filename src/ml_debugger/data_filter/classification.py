@@ -132,7 +132,7 @@ class ClassificationDataFilter(DataFilter):
             strategy: A name (``"high_error_proba"``, ``"low_error_proba"``, ``"diverse_error"``, ``"coverage"``,
                 ``"badge"``, ``"zone_balanced"``, ``"random"``) or a filter: ``{"target_zones": [...]}``,
                 ``{"conditions": [...]}``, both (OR). Matches of a filter come highest error probability first.
-                To label for training, ``"badge"`` is recommended (``"coverage"`` in the first round); to find errors,
+                To label for training, ``"diverse_error"`` is recommended; to find errors,
                 ``"high_error_proba"``. Measured: docs/benchmarks.md, active learning.
             dataset_type: Tag to select from.
             type_cast: Applied to each id on the way out. Default: ids come back as they were given.

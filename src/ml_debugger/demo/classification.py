@@ -33,7 +33,7 @@ N_QUERY: Final = 50
 _WIDTH: Final = 110
 CONTROL: Final = "random"
 STRATEGIES: Final = ("high_error_proba", "diverse_error", "badge", "zone_balanced", "coverage")
-LEARNERS: Final = ("high_error_proba", "badge")
+LEARNERS: Final = ("high_error_proba", "diverse_error")
 FILTERS: Final = ({"target_zones": ["critical_hotspot"]}, {"conditions": [{"error_proba": ">=0.5", "score": "<0.7"}]})
 
 Say = Callable[[str], None]

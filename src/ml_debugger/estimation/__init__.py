@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ml_debugger.estimation.bank import Bank, build_bank
+from ml_debugger.estimation.blocks import one_blas_thread
 from ml_debugger.estimation.descriptors import CLASS_DESCRIPTORS, Described, describe, error_log_odds, vote
 from ml_debugger.estimation.error_model import ErrorModel, Predictions
 from ml_debugger.estimation.fit import FitSettings, Fitted, fit
@@ -33,5 +34,6 @@ __all__ = [
     "fit_reference",
     "grouped_folds",
     "measure",
+    "one_blas_thread",
     "vote",
 ]

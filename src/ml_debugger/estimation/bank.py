@@ -49,6 +49,7 @@ class Bank:
         classes: ``(S,)`` int64, those that have a row.
         starts: ``(S,)`` int64, where their rows begin.
         rows: ``(R, P)`` float32 integers: unit vectors of the whitened space, class by class; R <= 2,048.
+        is_held: ``(R,)`` bool, which of them are held-out rows: labelled, but nothing that the network learned from.
     """
 
     mean: Float32
@@ -60,6 +61,7 @@ class Bank:
     classes: Int64
     starts: Int64
     rows: Float32
+    is_held: NDArray[np.bool_]
 
     @property
     def width(self) -> int:
@@ -135,7 +137,7 @@ class Bank:
 
     def _shorten(self, steps: Float32, vectors: NDArray[Any]) -> None:
         flat = steps.reshape(-1)
-        if np.dot(flat, flat) <= 0.9 * self._limit**2:  # all rows together are not too long for one
+        if np.vdot(flat, flat) <= 0.9 * self._limit**2:  # all rows together are not too long for one
             return
         beyond = ~(np.einsum("ij,ij->i", steps, steps) <= self._limit**2)
         if beyond.any():
@@ -184,17 +186,19 @@ def build_bank(vectors: NDArray[Any], truth: Int64, *, seed: int = 0) -> Bank:
         classes=np.zeros(0, dtype=np.int64),
         starts=np.zeros(0, dtype=np.int64),
         rows=np.zeros((0, len(unwhiten)), dtype=np.float32),
+        is_held=np.zeros(0, dtype=bool),
     )
     kept = np.random.default_rng(seed).permutation(len(truth))[:MAX_ROWS]
-    return with_rows(bank, bank.place(vectors[kept]), truth[kept])[0]
+    return with_rows(bank, bank.place(vectors[kept]), truth[kept], np.zeros(len(kept), dtype=bool))[0]
 
 
-def with_rows(bank: Bank, points: Float64, truth: Int64) -> tuple[Bank, Int64]:
+def with_rows(bank: Bank, points: Float64, truth: Int64, is_held: NDArray[np.bool_]) -> tuple[Bank, Int64]:
     """The bank with R other rows, and the order that they have in it."""
     order = np.argsort(truth, kind="stable").astype(np.int64)
     classes, starts = np.unique(truth[order], return_index=True)
     rows = to_unit_grid(points[order])
-    return replace(bank, classes=classes.astype(np.int64), starts=starts.astype(np.int64), rows=rows), order
+    classes, starts = classes.astype(np.int64), starts.astype(np.int64)
+    return replace(bank, classes=classes, starts=starts, rows=rows, is_held=is_held[order]), order
 
 
 def _chunks(n_rows: int) -> list[slice]:

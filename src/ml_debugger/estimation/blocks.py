@@ -10,16 +10,34 @@ shape removes that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-__all__ = ["BLOCK", "in_blocks"]
+__all__ = ["BLOCK", "in_blocks", "one_blas_thread"]
 
 BLOCK = 32
 
 Arrays = tuple[NDArray[Any], ...]
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep matrix products on the calling thread while blocks are computed.
+
+    They are too small to share, and where a model framework's own threads still spin on the other cores, handing
+    parts over takes longer than the products: measured, 25 times the whole scoring.
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return limited
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
 
 
 def in_blocks(function: Callable[..., Arrays], *arrays: NDArray[Any]) -> Arrays:

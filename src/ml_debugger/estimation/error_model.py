@@ -20,7 +20,7 @@ from ml_debugger.estimation.reference import Reference
 
 __all__ = ["FORMAT", "ErrorModel", "Predictions"]
 
-FORMAT = 2
+FORMAT = 3
 META_KEY = "ml_debugger"
 
 Float64 = NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,7 @@ Float64 = NDArray[np.float64]
 def finite_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
     """``(N,)`` whether all numbers of a row of ``(N, width)`` are finite."""
     flat = values.reshape(-1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        together = np.dot(flat, flat)
-    if np.isfinite(together):  # one pass says it of all rows, unless they are finite but huge
+    if math.isfinite(np.vdot(flat, flat)):  # one pass says it of all rows, unless they are finite but huge
         return np.ones(len(values), dtype=bool)
     return np.asarray(np.isfinite(values).all(axis=1))
 

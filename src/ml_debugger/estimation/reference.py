@@ -193,7 +193,8 @@ def _learn_neighbours(
     there, truth = known
     from_known, from_held = _draw(random, len(there), len(sample), MAX_ROWS)
     points = np.concatenate([there.points[from_known], sample.points[from_held]])
-    bank, order = with_rows(bank, points, np.concatenate([truth[from_known], sample.truth[from_held]]))
+    is_held = np.arange(len(points)) >= len(from_known)
+    bank, order = with_rows(bank, points, np.concatenate([truth[from_known], sample.truth[from_held]]), is_held)
     owners = np.concatenate([np.full(len(from_known), -1), sample.groups[from_held]])[order]
     found = [
         _ask(bank, sample.points[part], label[part], sample.groups[part, None] == owners)

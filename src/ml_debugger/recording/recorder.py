@@ -185,11 +185,17 @@ class Recorder:
             "id_kind": ids.kinds,
             "recording_id": self._recording_ids.take(n),
         }
-        rows |= {name: [value] * n for name, value in constant.items()}
-        return pa.table(
-            [pa.array(rows[field.name], type=field.type) for field in columns.COMMON_FIELDS],
-            schema=pa.schema(columns.COMMON_FIELDS),
-        )
+        arrays = [
+            _repeat(constant[field.name], n, field.type)
+            if field.name in constant
+            else pa.array(rows[field.name], type=field.type)
+            for field in columns.COMMON_FIELDS
+        ]
+        return pa.table(arrays, schema=pa.schema(columns.COMMON_FIELDS))
+
+
+def _repeat(value: Any, n: int, kind: pa.DataType) -> pa.Array:
+    return pa.nulls(n, kind) if value is None else pa.repeat(pa.scalar(value, kind), n)
 
 
 def open_writer(append: Callable[[AppendRequest], None], run: RunKey, *, auto_sync: bool) -> Writer:

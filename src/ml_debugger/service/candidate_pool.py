@@ -109,14 +109,19 @@ class CandidatePool:
         return Vectors(_matrix(found["features"].take(order)), _matrix(found["logits"].take(order)))
 
     def beside_labelled(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``(N, D)`` features as ``(N, K)`` unit rows, and the labelled rows ``(R, K)`` that the error model keeps."""
+        """``(N, D)`` features as ``(N, K)`` unit rows, and ``(R, K)`` of what the network learned from.
+
+        Held-out rows that the error model keeps have labels too, but nobody trains on them: what lies near one is not
+        yet covered. They count only where the error model keeps no others.
+        """
         bank = self._source.reference().bank()
         if bank is None or bank.width != features.shape[1]:
             x = unit_rows(reduce_width(features))
             return x, np.empty((0, x.shape[1]), x.dtype)
         # Whitening blows up directions in which the labelled classes do not vary: distances are taken without it.
         x = ((features - bank.mean) * bank.scale) @ (bank.projection @ bank.unwhiten)
-        return unit_rows(x), unit_rows(bank.rows @ bank.unwhiten)
+        rows = bank.rows if bank.is_held.all() else bank.rows[~bank.is_held]
+        return unit_rows(x), unit_rows(rows @ bank.unwhiten)
 
     def _first(self, order: Order, n: int, left_out: frozenset[str]) -> pa.Table:
         """Up to n current candidates that are not left out, each input once."""

@@ -151,9 +151,14 @@ _MISSED: Final = pa.schema(
 def usable(units: Units, vectors: str) -> tuple[Bool, Bool]:
     """``(U,)`` which units have finite logits and a predicted class, and which of those have finite vectors too."""
     n_classes = units.logits.shape[1]
-    finite = finite_rows(units.logits) & (n_classes >= 2) & (units.label >= 0) & (units.label < n_classes)
+    finite = (units.label >= 0) & (units.label < n_classes)
+    if n_classes < 2:
+        finite[:] = False
+    finite &= finite_rows(units.logits)
     values = _vectors_of(units, vectors)
-    return finite, finite & finite_rows(values) & (values.shape[1] > 0)
+    if values.shape[1] == 0:
+        return finite, np.zeros(len(units), dtype=bool)
+    return finite, finite & finite_rows(values)
 
 
 def _vectors_of(units: Units, vectors: str) -> NDArray[np.float32]:

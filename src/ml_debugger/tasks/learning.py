@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_debugger import columns
-from ml_debugger.estimation import ErrorModel, FitSettings, fit
+from ml_debugger.estimation import ErrorModel, FitSettings, fit, one_blas_thread
 from ml_debugger.estimation.neighbours import N_VOTES
 from ml_debugger.estimation.outliers import fit_outlier_axis, outlier_score, support_of
 from ml_debugger.tasks.scoring import score_units
@@ -96,7 +96,8 @@ def learn(task: Task, rows: Labelled, vectors: str, settings: FitSettings) -> Le
     }
     learned = {**_prefixed("reference", reference), **fitted.arrays}
     units = rows.units.rows(certifying)
-    fresh = task.describe(units, ErrorModel(learned, meta))
+    with one_blas_thread():
+        fresh = task.describe(units, ErrorModel(learned, meta))
     outlier = fit_outlier_axis(np.concatenate([seen.outlying, fresh.outlying]))
     model = ErrorModel({**learned, **_prefixed("outlier", outlier)}, meta)
     predicted = model.predict(fresh.descriptors, fresh.baseline, fresh.outlying)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ml_debugger import columns
 from ml_debugger.analysis import ZoneLimits, assign_zones
 from ml_debugger.errors import InputError, NonFiniteWarning, warn
-from ml_debugger.estimation import ErrorModel
+from ml_debugger.estimation import ErrorModel, one_blas_thread
 from ml_debugger.tasks.task import Task, Units
 from ml_debugger.tasks.units import read_units
 
@@ -37,7 +37,8 @@ def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: st
     parts = [records]
     if records.num_rows > _CHUNK:
         parts = [records.slice(start, _CHUNK) for start in range(0, records.num_rows, _CHUNK)]
-    scored = [_score_part(task, model, part) for part in parts]
+    with one_blas_thread():
+        scored = [_score_part(task, model, part) for part in parts]
     n_broken, n_bare = sum(part[1] for part in scored), sum(part[2] for part in scored)
     if n_broken or n_bare:
         warn(_explain(n_broken, n_bare, records.num_rows, task.reads.fallback), NonFiniteWarning)

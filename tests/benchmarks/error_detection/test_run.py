@@ -49,6 +49,12 @@ def test_comparisons_are_paired_with_msp_and_the_two_best(measured):
                 assert row["theirs"] == max(rivals)
 
 
+def test_the_tables_can_be_written_again_from_the_files(measured, tmp_path):
+    text = report.write(measured, tmp_path)
+    assert "| E-AURC x 1000 |" in text
+    assert report.render(report.read(tmp_path)) == text
+
+
 def test_draws_keep_the_share_of_errors(pair):
     draws = list(make_draws(pair.val, Plan(((None, 1), (100, 3), (400, 2)))))
     assert [draw.label for draw in draws] == ["all", "100", "100", "100"]

@@ -19,7 +19,8 @@ ADDED = {"frame_context", *columns.BOX_COLUMNS}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An evaluated run and 300 scored inputs, without the columns that came later."""
     before = {
-        kind: tuple(field for field in fields if field.name not in ADDED) for kind, fields in columns._OWN_FIELDS.items()
+        kind: tuple(field for field in fields if field.name not in ADDED)
+        for kind, fields in columns._OWN_FIELDS.items()
     }
     with monkeypatch.context() as earlier:
         earlier.setattr(columns, "_OWN_FIELDS", before)
@@ -49,7 +50,9 @@ def test_rows_of_before_and_of_now_are_read_together(folder: Path) -> None:
     found = set(ids_of(before)) | set(tables[columns.INPUTS]["input_id"].to_pylist())
     assert set(service.query(request).input_ids) == found
     assert set(ids_of(scan(service, columns.INPUTS, benchmark.RUN, dataset_types=("pool",)))) == found
-    assert scan(service, columns.SCORES, benchmark.RUN, dataset_types=("pool",), result_name=result_name).num_rows == 320
+    assert (
+        scan(service, columns.SCORES, benchmark.RUN, dataset_types=("pool",), result_name=result_name).num_rows == 320
+    )
 
 
 def stored_columns(service: LocalService, kind: str) -> list[str]:

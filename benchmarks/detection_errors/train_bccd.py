@@ -85,7 +85,7 @@ def build(sizes: tuple[int, ...] = (SIZE,)) -> Any:
     from torchvision.ops import MultiScaleRoIAlign
 
     layers: list[Any] = []
-    for before, after, stride in zip(WIDTHS, WIDTHS[1:], STRIDES, strict=True):
+    for before, after, stride in zip(WIDTHS[:-1], WIDTHS[1:], STRIDES, strict=True):
         convolution = torch.nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
         layers += [convolution, torch.nn.BatchNorm2d(after), torch.nn.ReLU()]
     backbone = torch.nn.Sequential(*layers)

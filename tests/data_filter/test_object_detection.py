@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +36,14 @@ class Detector:
     def of(self, image: int) -> dict[str, np.ndarray]:
         mine = self.output.input_index == image
         found = {"boxes": "boxes", "labels": "label", "scores": "score", "features": "features", "logits": "logits"}
-        return {name: np.asarray(getattr(self.output, field))[mine] for name, field in found.items()}
+        entry = {name: np.asarray(getattr(self.output, field))[mine] for name, field in found.items()}
+        return entry | {"candidates": self.beside(image, int(mine.sum()))}
+
+    def beside(self, image: int, n_boxes: int) -> dict[str, np.ndarray]:
+        """A candidate beside the boxes that scores the higher, the more objects were missed."""
+        n_missed = len(self.truths[image]["boxes"]) - n_boxes
+        score = 0.02 + 0.05 * n_missed + 0.0005 * (image % 60)
+        return {"boxes": np.array([[900.0, 900, 950, 950]]), "scores": np.array([score]), "labels": np.array([0])}
 
 
 def detect(images: list[tuple[Detector, int]]) -> list[dict[str, np.ndarray]]:
@@ -47,13 +57,26 @@ def batches(source: Detector, n_images: int) -> Any:
         yield [(source, number) for number in numbers], list(numbers)
 
 
-@pytest.fixture
-def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with an evaluated run, made once."""
+    folder = tmp_path_factory.mktemp("evaluated") / "workspace"
     source = Detector(200, 1)
-    tracer = ObjectDetectionTracer(detect, "boxes", "v1")
-    for images, ids in batches(source, 200):
-        tracer(images, [source.truths[number] for number in ids], ids, "val")
-    return Evaluator("boxes", "v1").request_evaluation(options={"bootstrap": 5})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLD_HOME", str(folder))
+        tracer = ObjectDetectionTracer(detect, "boxes", "v1")
+        for images, ids in batches(source, 200):
+            tracer(images, [source.truths[number] for number in ids], ids, "val")
+        Evaluator("boxes", "v1").request_evaluation(options={"bootstrap": 5})
+    return folder
+
+
+@pytest.fixture
+def result(evaluated: Path) -> Any:
+    """Its result, in a copy of the workspace."""
+    shutil.copytree(evaluated, os.environ["MLD_HOME"], dirs_exist_ok=True)
+    evaluator = Evaluator("boxes", "v1")
+    return evaluator.get_result(evaluator.list_results()["result_name"][0])
 
 
 def filled(**options: Any) -> tuple[ObjectDetectionDataFilter, dict[int, bool | None]]:
@@ -180,7 +203,7 @@ def filled_once(result: Any) -> tuple[Seen, Any]:
     return _SEEN[result.created_at]
 
 
-def test_images_without_boxes_are_left_out_counted_and_available(result: Any) -> None:
+def test_images_without_boxes_are_left_out_counted_and_available(result: Any, caplog: pytest.LogCaptureFixture) -> None:
     data_filter, flags = filled(filter_config={"img_error_threshold": 0.0})
     source = Detector(POOL, 2)
     empty = {number for number in range(POOL) if not (source.output.input_index == number).any()}
@@ -192,10 +215,47 @@ def test_images_without_boxes_are_left_out_counted_and_available(result: Any) ->
     everything = data_filter.query(POOL, "high_error_proba", include_empty=True)
     assert everything[: len(ids)] == ids
     assert set(everything[len(ids) :]) == empty
+    missed = data_filter.missed_proba().set_index("input_id")["missed_proba"]
+    assert missed[sorted(empty)].nunique() > 2
+    assert everything[len(ids) :] == sorted(empty, key=lambda one: (-missed[one], str(one)))
     few = data_filter.query(len(ids) + 1, "high_error_proba", include_empty=True)
     assert few == everything[: len(ids) + 1]
     barred = sorted(empty)[:1]
     assert set(data_filter.query(POOL - 1, {}, include_empty=True, exclude=barred)) == set(range(POOL)) - set(barred)
+    with caplog.at_level(logging.INFO):
+        data_filter.query(POOL, {"img_error_threshold": 0.9})
+    assert f"; {len(empty)} inputs have no boxes that count" in caplog.text
+
+
+def test_empty_images_of_a_result_that_knows_nothing_of_missed_objects_come_by_id(
+    result: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_debugger.estimation.error_model import ErrorModel
+
+    data_filter, _ = filled()
+    monkeypatch.setattr(ErrorModel, "predict_frames", lambda *given: {})
+    source = Detector(POOL, 2)
+    empty = [number for number in range(POOL) if not (source.output.input_index == number).any()]
+    everything = data_filter.query(POOL, "high_error_proba", include_empty=True)
+    assert everything[-len(empty) :] == sorted(empty, key=str)
+
+
+def test_a_budget_counts_predicted_boxes(result: Any, caplog: pytest.LogCaptureFixture) -> None:
+    data_filter, _ = filled()
+    boxes = data_filter.missed_proba().set_index("input_id")["n_units"].clip(lower=1)
+    every = data_filter.query(40, "high_error_proba")
+    ids = data_filter.query(40, "high_error_proba", box_budget=30)
+    assert ids == every[: len(ids)]
+    assert boxes[ids].sum() <= 30 < boxes[every[: len(ids) + 1]].sum()
+    assert f"use {boxes[ids].sum()} of the budget of 30 boxes" in caplog.text
+    spread = data_filter.query(POOL, "diverse_error", box_budget=30)
+    assert 26 <= boxes[spread].sum() <= 30
+    with_empty = data_filter.query(POOL, {"top_n": 1}, include_empty=True, box_budget=10**6)
+    assert set(with_empty) == set(range(POOL))
+    n_filled = int((boxes.sum()) - (data_filter.missed_proba()["n_units"] == 0).sum())
+    few = data_filter.query(POOL, {"top_n": 1}, include_empty=True, box_budget=n_filled + 2)
+    assert few == with_empty[: len(few)]
+    assert boxes[few].sum() == n_filled + 2
 
 
 def test_an_image_whose_boxes_are_all_filtered_out_counts_as_empty(result: Any) -> None:

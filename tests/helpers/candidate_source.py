@@ -96,7 +96,13 @@ class MemorySource:
     def inputs(self, *, without_units: bool) -> pl.LazyFrame:
         """Every input has a unit here."""
         rows = pl.DataFrame(self.table).lazy().select("input_id", "id_kind", "recording_id")
+        rows = rows.with_columns(pl.lit(None, pl.List(pl.Float32)).alias("frame_context"))
         return rows.filter(not without_units).join(self.newest().select("recording_id"), on="recording_id", how="semi")
+
+    def n_units(self, recording_ids: pl.Series) -> pl.DataFrame:
+        """As many as the field ``age`` says."""
+        rows = pl.DataFrame(self.table).select("recording_id", pl.col("age").alias("n_units"))
+        return rows.filter(pl.col("recording_id").is_in(recording_ids.to_list()))
 
     def vectors(self, recording_ids: pl.Series) -> pa.Table:
         stored = self.table["recording_id"].to_pylist()

@@ -145,6 +145,7 @@ class ObjectDetectionDataFilter(DataFilter):
         scope: Scope | None = None,
         seed: int = 0,
         include_empty: bool = False,
+        box_budget: int | None = None,
     ) -> list[Any]:
         """Select up to ``n_data`` recorded images, best first.
 
@@ -159,8 +160,14 @@ class ObjectDetectionDataFilter(DataFilter):
             sampling: Draw at random, or per class, among the images whose value lies within bounds.
             scope: As for classification: ``"run"``, ``"pass"``, or None for ``"run"`` where weights can be known.
             seed: For strategies with a random part.
-            include_empty: Also images in which no box counts, after all others, by id. By default they are left out:
-                there is nothing to rank them by. Objects that were missed are just there.
+            include_empty: Also images in which no box counts, after all others: those first that most likely hold a
+                missed object (see ``missed_proba``), where the result learned that, else by id. By default they are
+                left out: no box ranks them. Objects that were missed are just there.
+            box_budget: Labelling costs by the box rather than by the image: of the images selected, up to ``n_data``,
+                at most so many boxes are predicted, each image counted as at least one. Sorts and ``"random"`` stop
+                where the next image would go beyond it; the other strategies are asked for as many images as fit.
+                The mean error probability, by which most strategies rank, is the share of boxes that are errors: what
+                labelling one box finds. It is logged how much of the budget was used.
 
         Returns:
             Distinct ids; the same call gives the same list.
@@ -169,9 +176,10 @@ class ObjectDetectionDataFilter(DataFilter):
             ConfigError: If the strategy is not valid; the message lists what is.
 
         Warns:
-            ShortResultWarning: If fewer than ``n_data`` were found; it says why, and how many images have no boxes.
+            ShortResultWarning: If fewer than ``n_data`` were found and ``box_budget`` was not the reason; it says why,
+                and how many images have no boxes.
         """
-        more = {"seed": seed, "include_empty": include_empty}
+        more = {"seed": seed, "include_empty": include_empty, "box_budget": box_budget}
         return self._query(n_data, strategy, dataset_type, type_cast, exclude, sampling, scope, **more)
 
     def missed_proba(self, dataset_type: str = columns.POOL, *, scope: Scope | None = None) -> pd.DataFrame:

@@ -71,12 +71,21 @@ class Picks:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One way to select: its name, one line for people, its function, and whether sampling may be combined with it."""
+    """One way to select.
+
+    Attributes:
+        name: As users give it.
+        description: One line for people.
+        pick: What is picked of a pool for a number of inputs.
+        samples: Whether sampling may be combined with it.
+        nested: Whether the answer for fewer inputs is the beginning of that for more.
+    """
 
     name: str
     description: str
     pick: Callable[[Pool, int], Picks]
     samples: bool = False
+    nested: bool = False
 
 
 def find_strategy(name: str) -> Strategy:
@@ -240,8 +249,8 @@ def _residual(logits: FloatArray) -> FloatArray:
 STRATEGIES: Final = {
     strategy.name: strategy
     for strategy in (
-        Strategy("high_error_proba", "highest error probability first", high_error_proba, samples=True),
-        Strategy("low_error_proba", "lowest error probability first", low_error_proba, samples=True),
+        Strategy("high_error_proba", "highest error probability first", high_error_proba, samples=True, nested=True),
+        Strategy("low_error_proba", "lowest error probability first", low_error_proba, samples=True, nested=True),
         Strategy(
             "diverse_error",
             "likely errors of every kind, one from each of n clusters; recommended to train on",
@@ -250,6 +259,6 @@ STRATEGIES: Final = {
         Strategy("coverage", "typical inputs far from labelled data; for the first round", coverage),
         Strategy("badge", "uncertain and diverse by the gradient of the last layer", badge),
         Strategy("zone_balanced", "a quota per zone and a random share", zone_balanced),
-        Strategy("random", "uniform at random", random),
+        Strategy("random", "uniform at random", random, nested=True),
     )
 }

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ml_debugger.errors import StoreError
 from ml_debugger.selection.candidates import CARRIED
@@ -45,7 +46,10 @@ class CandidateSource(Protocol):
         """The same for all inputs."""
 
     def inputs(self, *, without_units: bool) -> pl.LazyFrame:
-        """``input_id, id_kind, recording_id`` of the newest recordings of all inputs, or of those without units."""
+        """``input_id, id_kind, recording_id, frame_context`` of the newest recordings, all or without units."""
+
+    def n_units(self, recording_ids: pl.Series) -> pl.DataFrame:
+        """``recording_id`` and ``n_units`` of these recordings, in any order."""
 
     def vectors(self, recording_ids: pl.Series) -> pa.Table:
         """``recording_id, unit, label, features, logits`` of the records of these recordings, in any order."""
@@ -107,6 +111,13 @@ class CandidatePool:
                 "incomplete; run the data filter over the pool again"
             )
         return Vectors(_matrix(found["features"].take(order)), _matrix(found["logits"].take(order)))
+
+    def costs(self, rows: pa.Table) -> NDArray[np.int64]:
+        """``(N,)`` units to label of candidates, in their order: those predicted, and at least one to look at."""
+        recordings = pl.DataFrame({"recording_id": rows["recording_id"].to_numpy()})
+        found = self._source.n_units(recordings["recording_id"])
+        joined = recordings.join(found, on="recording_id", how="left", maintain_order="left")
+        return joined["n_units"].fill_null(1).clip(1).to_numpy()
 
     def beside_labelled(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """``(N, D)`` features as ``(N, K)`` unit rows, and ``(R, K)`` of what the network learned from.

@@ -53,15 +53,20 @@ class StoredCandidates:
         return self.rows.newest(self.narrowing)
 
     def inputs(self, *, without_units: bool) -> pl.LazyFrame:
-        """``input_id, id_kind, recording_id`` of the newest recordings of all inputs, or of those without units."""
+        """``input_id, id_kind, recording_id, frame_context`` of the newest recordings, all or without units."""
         frame = self.rows.frame(columns.INPUTS, self.narrowing)
-        wanted = frame.select("input_id", "id_kind", "recording_id")
+        wanted = frame.select("input_id", "id_kind", "recording_id", "frame_context")
         if not without_units:
             return wanted.join(self.newest().select("recording_id"), on="recording_id", how="semi")
         bare = frame.filter(pl.col("n_units") == 0).select(wanted.collect_schema().names()).collect(engine="streaming")
         if bare.is_empty():
             return bare.lazy()
         return bare.join(self.current(bare["input_id"].unique()), on="recording_id", how="semi").lazy()
+
+    def n_units(self, recording_ids: pl.Series) -> pl.DataFrame:
+        """``recording_id`` and ``n_units`` of these recordings."""
+        frame = self.rows.frame(columns.INPUTS, self.narrowing).select("recording_id", "n_units")
+        return frame.filter(pl.col("recording_id").is_in(recording_ids.implode())).collect(engine="streaming")
 
     def vectors(self, recording_ids: pl.Series) -> pa.Table:
         """``recording_id, unit, label, features, logits`` of the records of these recordings."""

@@ -103,7 +103,10 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResultPayload:
-    """Everything a Result shows. ``info`` is JSON: names, times, options, epoch, weights hash, limits, notes."""
+    """Everything a Result shows. ``info`` is JSON: names, times, options, epoch, weights hash, limits, notes.
+
+    ``truths`` is what was annotated, to be drawn; without columns where the task draws nothing.
+    """
 
     info: Mapping[str, Any]
     metrics: Mapping[str, Any]
@@ -111,6 +114,7 @@ class ResultPayload:
     zones: pa.Table
     error_codes: pa.Table
     missed: pa.Table
+    truths: pa.Table = field(default_factory=lambda: pa.table({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class QueryRequest:
 
     ``weights_hash`` and ``pass_id`` narrow to rows with that value when given: a data filter's scopes "run" and "pass".
     With ``pool_adaptive``, conditions can name ``error_proba_pool``; with ``include_empty``, inputs without a unit that
-    counts come last.
+    counts come last. With ``box_budget``, the inputs selected have at most so many units together, each counted as at
+    least one.
     """
 
     run: RunKey
@@ -135,6 +140,7 @@ class QueryRequest:
     seed: int = 0
     pool_adaptive: bool = False
     include_empty: bool = False
+    box_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

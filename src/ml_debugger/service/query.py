@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from ml_debugger.errors import ConfigError, InputError
+from ml_debugger.estimation.frames import missed_probability
 from ml_debugger.selection.candidates import numeric_fields
 from ml_debugger.selection.configs import SamplingConfig
 from ml_debugger.selection.sampling import draw
 from ml_debugger.selection.strategies import STRATEGIES, Picks, Strategy, find_strategy
 from ml_debugger.service.candidate_pool import CandidatePool, CandidateSource
 from ml_debugger.service.contract import QueryAnswer, QueryRequest
+from ml_debugger.service.query_budget import Spent, cut_to_budget, search_budget
+from ml_debugger.tasks.units import read_matrix
 
 if TYPE_CHECKING:
     from ml_debugger.tasks.task import Task
@@ -30,13 +35,16 @@ logger = logging.getLogger(__name__)
 # class_balanced draws the same whatever the seed.
 _CLASS_BALANCED_SEED = 0
 _NO_INPUTS = pl.DataFrame(schema={"input_id": pl.String, "id_kind": pl.String})
+# Inputs looked at to guess how many fit into a budget.
+_MEAN_COST_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A request, checked: how many, by which strategy (a filter has none) or config, drawn how."""
+    """A request, checked: how many, by which strategy (a filter has none) or config, drawn how, within what budget."""
 
     n: int
+    budget: int | None
     strategy: Strategy | None
     config: Any
     sampling: SamplingConfig | None
@@ -59,14 +67,16 @@ def run_query(request: QueryRequest, task: Task, source: CandidateSource) -> Que
         return QueryAnswer((), (), ())
     frame = task.candidates(scores, plan.config, selected_only=True)
     pool = CandidatePool(_within(frame, plan.sampling), source, request.exclude, plan.seed)
-    picks = _pick(pool, plan)
-    is_short = picks.rows.num_rows < plan.n
+    spent = _pick(pool, plan)
+    picks = spent.picks
+    is_short = picks.rows.num_rows < plan.n and not spent.is_limit
     may_be_short = plan.strategy is None and plan.sampling is None and plan.config.may_be_short
-    wanted = is_short and (request.include_empty or not may_be_short)
-    empty = _empty(request, plan, source, task) if wanted else _NO_INPUTS
+    empty = _empty(request, plan, source, task) if is_short else _NO_INPUTS
     if request.include_empty:
-        picks, empty = _with_empty(picks, empty.head(plan.n - picks.rows.num_rows)), _NO_INPUTS
-    shortfall = _shortfall(request, plan, picks, empty.height)
+        room = plan.n if plan.budget is None else min(plan.n, picks.rows.num_rows + plan.budget - spent.units)
+        spent = replace(spent, is_limit=spent.is_limit or room < min(plan.n, picks.rows.num_rows + empty.height))
+        picks, empty = _with_empty(picks, empty.head(room - picks.rows.num_rows)), _NO_INPUTS
+    shortfall = None if spent.is_limit else _shortfall(request, plan, picks, empty.height)
     if shortfall and scores.select("recording_id").head(1).collect().is_empty():
         shortfall = _nothing_scored(request)
     elif shortfall and may_be_short:
@@ -78,12 +88,13 @@ def run_query(request: QueryRequest, task: Task, source: CandidateSource) -> Que
         tuple(picks.rows["id_kind"].to_pylist()),
         tuple(picks.rows["rank_value"].to_pylist()),
         shortfall,
-        picks.notes,
+        (*picks.notes, *_told(plan, spent, picks)),
     )
 
 
 def _check(request: QueryRequest, task: Task, scores: pl.LazyFrame) -> _Plan:
     n = _whole_number("n_data", request.n_data)
+    budget = None if request.box_budget is None else _whole_number("box_budget", request.box_budget)
     seed = _whole_number("seed", request.seed)
     exclude: Any = request.exclude
     if isinstance(exclude, str) or not all(isinstance(input_id, str) for input_id in exclude):
@@ -101,7 +112,7 @@ def _check(request: QueryRequest, task: Task, scores: pl.LazyFrame) -> _Plan:
     sampling = None if request.sampling is None else SamplingConfig.read(request.sampling, "sampling")
     if sampling is not None:
         seed = _sampling_seed(sampling, strategy, seed)
-    return _Plan(n, strategy, config, sampling, seed)
+    return _Plan(n, budget, strategy, config, sampling, seed)
 
 
 def _whole_number(name: str, value: Any) -> int:
@@ -134,22 +145,56 @@ def _within(frame: pl.LazyFrame, sampling: SamplingConfig | None) -> pl.LazyFram
     return frame
 
 
-def _pick(pool: CandidatePool, plan: _Plan) -> Picks:
+def _pick(pool: CandidatePool, plan: _Plan) -> Spent:
+    """The picks, within the budget if there is one."""
+    pick = partial(_picks_of, pool, plan)
+    if plan.budget is None:
+        return Spent(pick(plan.n), 0, is_limit=False)
+    n = min(plan.n, plan.budget)  # every input costs at least one
+    if plan.strategy is None or plan.sampling is not None or plan.strategy.nested:
+        found = cut_to_budget(pick(n), pool.costs, plan.budget)
+    else:
+        costs = pool.costs(pool.sample(_MEAN_COST_ROWS))
+        found = search_budget(pick, pool.costs, n, plan.budget, mean_cost=float(costs.mean()) if len(costs) else 1.0)
+    return replace(found, is_limit=found.is_limit or found.units == plan.budget < plan.n)
+
+
+def _picks_of(pool: CandidatePool, plan: _Plan, n: int) -> Picks:
     if plan.sampling is not None:
-        return draw(pool, plan.sampling, plan.n)
+        return draw(pool, plan.sampling, n)
     if plan.strategy is not None:
-        return plan.strategy.pick(pool, plan.n)
-    return Picks(pool.best(plan.n, descending=plan.config.descending))
+        return plan.strategy.pick(pool, n)
+    return Picks(pool.best(n, descending=plan.config.descending))
+
+
+def _told(plan: _Plan, spent: Spent, picks: Picks) -> tuple[str, ...]:
+    """How much of the budget the answer uses."""
+    if plan.budget is None:
+        return ()
+    n_empty = picks.rows.num_rows - spent.picks.rows.num_rows
+    used = spent.units + n_empty
+    return (f"the {picks.rows.num_rows} inputs use {used} of the budget of {plan.budget} boxes",)
 
 
 def _empty(request: QueryRequest, plan: _Plan, source: CandidateSource, task: Task) -> pl.DataFrame:
-    """``input_id`` and ``id_kind`` of current inputs without a unit that counts, by id."""
+    """``input_id`` and ``id_kind`` of current inputs without a unit that counts.
+
+    Those most likely to hold a missed object come first, where the result learned what tells them; else by id.
+    """
     inputs = source.inputs(without_units=plan.config is None)
     if plan.config is not None:
         counting = task.candidates(source.scores(), plan.config).select("recording_id")
         inputs = inputs.join(counting, on="recording_id", how="anti")
-    found = inputs.select("input_id", "id_kind").collect(engine="streaming")
-    return found.filter(~pl.col("input_id").is_in(list(request.exclude))).unique("input_id").sort("input_id")
+    names = ("input_id", "id_kind", *(["frame_context"] if request.include_empty else []))
+    found = inputs.select(names).collect(engine="streaming")
+    found = found.filter(~pl.col("input_id").is_in(list(request.exclude))).unique("input_id").sort("input_id")
+    if not request.include_empty or found.is_empty():
+        return found
+    contexts = read_matrix(
+        found.select("frame_context").to_arrow(compat_level=pl.CompatLevel.oldest()), "frame_context"
+    )
+    missed = np.nan_to_num(missed_probability(source.reference(), contexts), nan=-1.0)
+    return found.select("input_id", "id_kind")[np.argsort(-missed, kind="stable")]
 
 
 def _with_empty(picks: Picks, empty: pl.DataFrame) -> Picks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,22 @@ from ml_debugger.analysis.suppressed import Candidates, suppressed
 from ml_debugger.tasks import TASKS
 from ml_debugger.types import ModelOutput
 
-__all__ = ["TASK", "Images", "Proposals", "Run", "detections", "load_images", "ready_proposals", "yolox_proposals"]
+__all__ = [
+    "TASK",
+    "Detector",
+    "Images",
+    "Proposals",
+    "Run",
+    "detections",
+    "load_images",
+    "ready_proposals",
+    "suppressed_at",
+    "yolox_proposals",
+]
 
 TASK: Final = TASKS["object_detection"]
 NMS_IOU: Final = 0.45
+LEAST: Final = 1e-4
 
 Int64 = NDArray[np.int64]
 
@@ -55,6 +67,7 @@ class Proposals:
         score: ``(M, C)`` scores of the classes, or ``(M,)`` that of the label.
         label: ``(M,)``.
         suppressed: Whether suppression already happened; else the rest of the candidates is among the boxes.
+        logits: ``(M, C)`` log-odds of the classes as the network gives them, or None.
     """
 
     image: Int64
@@ -62,11 +75,32 @@ class Proposals:
     score: NDArray[np.float64]
     label: Int64
     suppressed: bool
+    logits: NDArray[np.float32] | None = None
 
     @property
     def best(self) -> NDArray[np.float64]:
         """``(M,)`` score of the label."""
         return self.score.max(axis=1) if self.score.ndim == 2 else self.score
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector on annotated images.
+
+    Attributes:
+        images: The images.
+        proposals: What it says of them before a threshold; the rivals' features are made of these.
+        read: Score threshold -> what an adapter records.
+    """
+
+    images: Images
+    proposals: Proposals
+    read: Callable[[float], ModelOutput]
+
+
+def suppressed_at(proposals: Proposals, images: Images) -> Detector:
+    """A detector whose boxes are its proposals of at least a score, after suppression."""
+    return Detector(images, proposals, lambda threshold: detections(proposals, images, threshold))
 
 
 def load_images(folder: Path) -> Images:
@@ -104,13 +138,16 @@ def yolox_proposals(model: Path, images: Images, cache: Path) -> Proposals:
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.savez(
             cache,
-            image=np.repeat(np.arange(len(found)), [len(box) for box, _ in found]),
-            box=np.concatenate([box for box, _ in found]),
-            score=np.concatenate([score for _, score in found]),
+            image=np.repeat(np.arange(len(found)), [len(one[0]) for one in found]),
+            **{
+                name: np.concatenate(parts)
+                for name, parts in zip(("box", "score", "object"), zip(*found, strict=True), strict=True)
+            },
         )
     with np.load(cache) as stored:
         score = stored["score"].astype(np.float64)
-        return Proposals(stored["image"], stored["box"], score, score.argmax(axis=1), suppressed=False)
+        logits = _log_odds(score / np.maximum(stored["object"], LEAST)[:, None])
+        return Proposals(stored["image"], stored["box"], score, score.argmax(axis=1), suppressed=False, logits=logits)
 
 
 def detections(proposals: Proposals, images: Images, score_thresh: float) -> ModelOutput:
@@ -124,7 +161,7 @@ def detections(proposals: Proposals, images: Images, score_thresh: float) -> Mod
         kept = kept[_survivors(proposals, kept, best)]
     kept = kept[np.lexsort((-best[kept], proposals.image[kept]))]
     boxes = PredictedBoxes(proposals.image[kept], proposals.box[kept], proposals.label[kept], best[kept])
-    seen = suppressed(boxes, everything)
+    seen = suppressed(boxes, everything) if proposals.suppressed else suppressed(boxes, everything, NMS_IOU)
     sizes = images.size[boxes.input_index].astype(np.float32)
     around = PredictedBoxes(proposals.image, proposals.box, proposals.label, best)
     return ModelOutput(
@@ -132,7 +169,7 @@ def detections(proposals: Proposals, images: Images, score_thresh: float) -> Mod
         boxes.input_index,
         boxes.label,
         boxes.score,
-        logits=_log_odds(proposals.score[kept]) if proposals.score.ndim == 2 else None,
+        logits=None if proposals.logits is None else proposals.logits[kept],
         boxes=boxes.box,
         context=np.concatenate([sizes, seen], axis=1),
         frame_context=frame_context(boxes, around, np.ones(len(images.ids), dtype=bool), score_thresh),
@@ -140,7 +177,7 @@ def detections(proposals: Proposals, images: Images, score_thresh: float) -> Mod
 
 
 def _log_odds(share: NDArray[np.float64]) -> NDArray[np.float32]:
-    inside = np.clip(share, 1e-4, 1.0 - 1e-4)
+    inside = np.clip(share, LEAST, 1.0 - LEAST)
     return np.asarray(np.log(inside) - np.log1p(-inside), dtype=np.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.detection_errors.data import TASK, Images, Proposals, Run, detections
+from benchmarks.detection_errors.data import TASK, Detector, Run
 from ml_debugger import columns
 from ml_debugger.estimation import FitSettings
 from ml_debugger.estimation.frames import MISSED_PROBA, fit_frames
@@ -13,9 +13,9 @@ from ml_debugger.estimation.metrics import auroc, brier
 __all__ = ["missed_table"]
 
 
-def missed_table(proposals: Proposals, images: Images, score_thresh: float, repeats: int) -> dict[str, float]:
+def missed_table(detector: Detector, score_thresh: float, repeats: int) -> dict[str, float]:
     """Share of images with a missed object, AUROC of each score, Brier of the probabilities; all out-of-fold."""
-    output = detections(proposals, images, score_thresh)
+    output, images = detector.read(score_thresh), detector.images
     run = Run(output, images)
     found = TASK.diagnose(run.tables[columns.RECORDS], run.tables[columns.TRUTHS]).missed
     missed = np.isin(images.ids.astype(str), found["input_id"].to_pylist())

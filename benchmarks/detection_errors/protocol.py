@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmarks.detection_errors.data import TASK, Images, Proposals, Run, detections
+from benchmarks.detection_errors import rivals
+from benchmarks.detection_errors.data import TASK, Detector, Run
 from benchmarks.detection_errors.metadetect import metadetect_features
-from benchmarks.detection_errors.rivals import RIVALS, Boxes
+from benchmarks.detection_errors.rivals import BOOSTING, RIVALS, Boxes
 from ml_debugger import columns
 from ml_debugger.errors import MLDebuggerWarning
 from ml_debugger.estimation.metrics import auroc, brier, ece
@@ -26,8 +29,12 @@ __all__ = ["OURS", "Answers", "answer", "compare", "figures"]
 
 OURS: Final = "MLdebugger"
 N_FOLDS: Final = 5
+ECE_SLACK: Final = 0.01
 
+Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
+Folds = list[list[Bool]]
+Answered = dict[str, Float64]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,9 @@ class Answers:
         label: ``(N,)``.
         proba: By method ``(R, N)``: R repetitions with other folds.
         iou_found: By method ``(R, N)``: the overlap that it expects.
+        zone: ``(R, N)`` of ours.
+        promised: ``(R, N)`` the error rate that the evaluation which gave the zone promises for ``stable_coverage``;
+            NaN where it promises nothing.
     """
 
     image: NDArray[np.int64]
@@ -49,11 +59,13 @@ class Answers:
     label: NDArray[np.int64]
     proba: dict[str, Float64]
     iou_found: dict[str, Float64]
+    zone: NDArray[np.object_]
+    promised: Float64
 
 
-def answer(proposals: Proposals, images: Images, score_thresh: float, repeats: int) -> Answers:
-    """Ask every method."""
-    output = detections(proposals, images, score_thresh)
+def answer(detector: Detector, score_thresh: float, repeats: int, cache: Path | None = None) -> Answers:
+    """Ask every method; what the rivals say is kept in a folder, if one is given."""
+    output, images = detector.read(score_thresh), detector.images
     run = Run(output, images)
     records = run.tables[columns.RECORDS]
     truth = TASK.diagnose(records, run.tables[columns.TRUTHS])
@@ -61,34 +73,68 @@ def answer(proposals: Proposals, images: Images, score_thresh: float, repeats: i
     boxes = Boxes(
         records["score"].to_numpy(),
         records["label"].to_numpy(),
-        metadetect_features(output, proposals),
+        metadetect_features(output, detector.proposals),
         truth.is_error,
         truth.details["iou"],
     )
     judged = ~truth.ignored
-    proba = {name: np.full((repeats, len(image)), np.nan) for name in (OURS, *RIVALS)}
-    expected = {name: np.full((repeats, len(image)), np.nan) for name in proba}
-    for repeat in range(repeats):
-        for inside in _folds(image, len(images.ids), repeat):
+    folds = [list(_folds(image, len(images.ids), repeat)) for repeat in range(repeats)]
+    shape = repeats, len(image)
+    ours, overlap, promised = (np.full(shape, np.nan) for _ in range(3))
+    zone = np.full(shape, "", dtype=object)
+    for repeat, parts in enumerate(folds):
+        for inside in parts:
             known, asked = np.flatnonzero(~inside & judged), np.flatnonzero(inside)
-            learned, found = _ours(run, known, asked, repeat)
-            proba[OURS][repeat, asked] = found[columns.ERROR_PROBA]
-            expected[OURS][repeat, asked] = _overlap(learned, boxes.iou[known], found["det_error_proba"])
-            for name, rival in RIVALS.items():
-                found = rival(boxes.rows(known), boxes.rows(asked))
-                proba[name][repeat, asked] = found
-                if name != "MetaDetect, boosting":
-                    seen = rival(boxes.rows(known), boxes.rows(known))
-                    expected[name][repeat, asked] = _overlap(seen, boxes.iou[known], found)
-            expected["MetaDetect, boosting"][repeat, asked] = _boosted_overlap(boxes, known, asked)
+            learned, found, promise = _ours(run, known, asked, repeat)
+            zone[repeat, asked], promised[repeat, asked] = found["zone"], promise
+            ours[repeat, asked] = found[columns.ERROR_PROBA]
+            overlap[repeat, asked] = _overlap(learned, boxes.iou[known], found["det_error_proba"])
+    proba, expected = _kept(boxes, judged, folds, cache)
     return Answers(
         image[judged],
         truth.is_error[judged],
         boxes.iou[judged],
         boxes.label[judged],
-        {name: values[:, judged] for name, values in proba.items()},
-        {name: values[:, judged] for name, values in expected.items()},
+        {name: values[:, judged] for name, values in ({OURS: ours} | proba).items()},
+        {name: values[:, judged] for name, values in ({OURS: overlap} | expected).items()},
+        zone[:, judged],
+        promised[:, judged],
     )
+
+
+def _kept(boxes: Boxes, judged: Bool, folds: Folds, cache: Path | None) -> tuple[Answered, Answered]:
+    """What the rivals say, from the folder where the same was computed before."""
+    if cache is None:
+        return _ask_rivals(boxes, judged, folds)
+    digest = hashlib.sha256(Path(rivals.__file__).read_bytes() + repr(sorted(RIVALS)).encode())
+    for array in (boxes.score, boxes.label, boxes.features, boxes.wrong, boxes.iou, judged, np.array(folds)):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    path = cache / f"boxes-{digest.hexdigest()[:16]}.npz"
+    if not path.exists():
+        proba, expected = _ask_rivals(boxes, judged, folds)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefixed = {f"proba/{name}": values for name, values in proba.items()}
+        np.savez(path, **prefixed, **{f"iou/{name}": values for name, values in expected.items()})
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    return {name: arrays[f"proba/{name}"] for name in RIVALS}, {name: arrays[f"iou/{name}"] for name in RIVALS}
+
+
+def _ask_rivals(boxes: Boxes, judged: Bool, folds: Folds) -> tuple[Answered, Answered]:
+    """Error probabilities ``(R, N)`` and expected overlaps of each."""
+    shape = len(folds), len(judged)
+    proba, expected = ({name: np.full(shape, np.nan) for name in RIVALS} for _ in range(2))
+    for repeat, parts in enumerate(folds):
+        for inside in parts:
+            known, asked = np.flatnonzero(~inside & judged), np.flatnonzero(inside)
+            for name, rival in RIVALS.items():
+                proba[name][repeat, asked] = found = rival(boxes.rows(known), boxes.rows(asked))
+                if name == BOOSTING:
+                    expected[name][repeat, asked] = _boosted_overlap(boxes, known, asked)
+                else:
+                    seen = rival(boxes.rows(known), boxes.rows(known))
+                    expected[name][repeat, asked] = _overlap(seen, boxes.iou[known], found)
+    return proba, expected
 
 
 def _folds(image: NDArray[np.int64], n_images: int, seed: int) -> Iterator[NDArray[np.bool_]]:
@@ -99,8 +145,8 @@ def _folds(image: NDArray[np.int64], n_images: int, seed: int) -> Iterator[NDArr
 
 def _ours(
     run: Run, known: NDArray[np.int64], asked: NDArray[np.int64], seed: int
-) -> tuple[Float64, dict[str, Float64]]:
-    """Out-of-fold det_error_proba of the boxes learned from, and the error columns of boxes of other images."""
+) -> tuple[Float64, dict[str, NDArray[Any]], float]:
+    """Out-of-fold det_error_proba of the boxes learned from; errors and zones of boxes of other images; the promise."""
     records = run.tables[columns.RECORDS]
     others = pa.array(np.unique(records["recording_id"].to_numpy()[asked]))
 
@@ -117,7 +163,9 @@ def _ours(
     samples = (found.samples[name].to_pylist() for name in ("recording_id", "unit", "det_error_proba"))
     rows = {(recording, unit): value for recording, unit, value in zip(*samples, strict=True)}
     keys = zip(*(records[name].to_numpy()[known].tolist() for name in ("recording_id", "unit")), strict=True)
-    return np.array([rows[key] for key in keys]), {name: scored[name].to_numpy() for name in columns.ERROR_COLUMNS}
+    answers = {name: scored[name].to_numpy(zero_copy_only=False) for name in (*columns.ERROR_COLUMNS, "zone")}
+    promise = found.info["promise"]
+    return np.array([rows[key] for key in keys]), answers, promise["risk"] if promise["rows"] else np.nan
 
 
 def _overlap(known: Float64, iou: Float64, asked: Float64) -> Float64:
@@ -137,7 +185,10 @@ def _boosted_overlap(boxes: Boxes, known: NDArray[np.int64], asked: NDArray[np.i
 
 
 def figures(found: Answers, method: str) -> dict[str, float]:
-    """AUROC, Brier, ECE, what ECE a perfect calibration would show, LaECE and IoU R2; means over the repetitions."""
+    """AUROC, Brier, ECE, the highest ECE to be accepted, LaECE and IoU R2; means over the repetitions.
+
+    Accepted is `ECE_SLACK` above the 95th percentile of what perfectly calibrated labels would show.
+    """
     rows = []
     for proba, overlap in zip(found.proba[method], found.iou_found[method], strict=True):
         left = ((found.iou - overlap) ** 2).sum() / ((found.iou - found.iou.mean()) ** 2).sum()
@@ -146,7 +197,7 @@ def figures(found: Answers, method: str) -> dict[str, float]:
                 "auroc": auroc(proba, found.wrong),
                 "brier": brier(proba, found.wrong),
                 "ece": ece(proba, found.wrong),
-                "ece_noise": _noise(proba),
+                "ece_bar": _chance(proba) + ECE_SLACK,
                 "laece": _laece(found, proba),
                 "iou_r2": float(1.0 - left),
             }
@@ -154,9 +205,10 @@ def figures(found: Answers, method: str) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def _noise(proba: Float64, draws: int = 50) -> float:
+def _chance(proba: Float64, draws: int = 200) -> float:
+    """95th percentile of the ECE of perfectly calibrated labels drawn from the same probabilities."""
     random = np.random.default_rng(0)
-    return float(np.mean([ece(proba, random.random(len(proba)) < proba) for _ in range(draws)]))
+    return float(np.quantile([ece(proba, random.random(len(proba)) < proba) for _ in range(draws)], 0.95))
 
 
 def _laece(found: Answers, proba: Float64, n_bins: int = 25) -> float:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.detection_errors.protocol import OURS, Answers, compare, figures
 from benchmarks.detection_errors.rivals import RIVALS
@@ -11,11 +15,20 @@ from benchmarks.detection_errors.rivals import RIVALS
 __all__ = ["write"]
 
 Setting = tuple[str, float]
+STABLE: Final = "stable_coverage"
+SAFEST_FIRST: Final = (
+    STABLE,
+    "operational_coverage",
+    "hotspot",
+    "recessive_hotspot",
+    "critical_hotspot",
+    "aleatoric_hotspot",
+)
 NAMES = {
     "auroc": "AUROC",
     "brier": "Brier",
     "ece": "ECE",
-    "ece_noise": "ECE by chance",
+    "ece_bar": "ECE accepted",
     "laece": "LaECE",
     "iou_r2": "IoU R2",
 }
@@ -30,6 +43,8 @@ def write(
         boxes = f"{len(found.wrong)} boxes, {found.wrong.mean():.1%} wrong"
         parts.append(f"## {detector} at score {threshold}: {boxes}\n\n{_methods(found)}\n\n{_gains(found, draws)}\n")
     parts.append(f"## Mean of the settings\n\n{_mean_gains(measured)}\n")
+    parts.append(f"## What stable_coverage promises, and what was seen\n\n{_promises(measured)}\n")
+    parts.append(f"## Error rates of the zones\n\n{_zones(measured)}\n")
     names = list(next(iter(missed.values())))
     rows = [
         [f"{name} at {threshold}", *(f"{row[key]:.3f}" for key in names)] for (name, threshold), row in missed.items()
@@ -67,6 +82,48 @@ def _mean_gains(measured: Mapping[Setting, Answers]) -> str:
         auroc, brier = (sum(column) / len(column) for column in zip(*gains, strict=True))
         rows.append([rival, f"{auroc:+.4f}", f"{-brier:+.4f}"])
     return _table([f"{OURS} better than", "AUROC", "Brier"], rows)
+
+
+def _promises(measured: Mapping[Setting, Answers]) -> str:
+    rows = [[f"{name} at {threshold}", *promise_row(found)] for (name, threshold), found in measured.items()]
+    head = ("promises", "promised", "boxes", "images", "observed by image", "observed by box", "error rate of all")
+    return _table(["setting", *head], rows)
+
+
+def promise_row(found: Answers) -> list[str]:
+    """Of the boxes in ``stable_coverage``, in images that had no part in the promise: promised and observed rates.
+
+    The promise is about the mean over images of the error rate among their stable boxes.
+    """
+    stable = found.zone == STABLE
+    rates = [_rates(found.image[mine], found.wrong[mine]) for mine in stable]
+    by_image, wrong = np.concatenate(rates), np.concatenate([found.wrong[mine] for mine in stable])
+    promised = found.promised[stable]
+    return [
+        f"{np.isfinite(found.promised).mean():.0%}",
+        *(f"{values.mean():.1%}" if len(values) else "-" for values in (promised, stable.mean(axis=1))),
+        f"{len(by_image) / len(stable):.0f}",
+        *(f"{values.mean():.1%}" if len(values) else "-" for values in (by_image, wrong)),
+        f"{found.wrong.mean():.1%}",
+    ]
+
+
+def _rates(image: NDArray[np.int64], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Error rate of each image."""
+    member = np.unique(image, return_inverse=True)[1]
+    return np.bincount(member, wrong) / np.maximum(np.bincount(member), 1)
+
+
+def _zones(measured: Mapping[Setting, Answers]) -> str:
+    rows = []
+    for (name, threshold), found in measured.items():
+        wrong = np.broadcast_to(found.wrong, found.zone.shape)
+        cells = []
+        for zone in SAFEST_FIRST:
+            mine = found.zone == zone
+            cells.append(f"{wrong[mine].mean():.1%} of {mine.mean():.0%}" if mine.any() else "-")
+        rows.append([f"{name} at {threshold}", *cells])
+    return _table(["setting", *SAFEST_FIRST], rows)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

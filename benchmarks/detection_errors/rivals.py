@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RIVALS", "Boxes"]
+__all__ = ["BOOSTING", "RIVALS", "Boxes"]
 
 Float64 = NDArray[np.float64]
 FEW: Final = 10  # a class with fewer errors, or fewer right boxes, gets the calibration of all classes
@@ -92,11 +92,12 @@ def metadetect_linear(known: Boxes, asked: Boxes) -> Float64:
     return model.fit(known.features, known.wrong).predict_proba(asked.features)[:, 1]
 
 
+BOOSTING: Final = "MetaDetect, boosting"
 RIVALS: Final[dict[str, Callable[[Boxes, Boxes], Float64]]] = {
     "score": raw,
     "score + Platt": platt,
     "score + isotonic": isotonic,
     "score + per class": per_class,
-    "MetaDetect, boosting": metadetect,
+    BOOSTING: metadetect,
     "MetaDetect, linear": metadetect_linear,
 }

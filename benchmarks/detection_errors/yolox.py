@@ -16,8 +16,8 @@ FILL: Final = 114
 LOWEST: Final = 0.01  # candidates below this score are dropped
 
 Float32 = NDArray[np.float32]
-Candidates = tuple[Float32, Float32]
-"""``(M, 4)`` boxes in image pixels and ``(M, C)`` class scores (objectness times class) of one image."""
+Candidates = tuple[Float32, Float32, Float32]
+"""Of one image: ``(M, 4)`` boxes in its pixels, ``(M, C)`` scores (objectness times class), ``(M,)`` objectness."""
 
 
 def open_session(model: Path) -> Any:
@@ -42,15 +42,15 @@ def raw_candidates(session: Any, image: Path) -> Candidates:
     canvas = np.full((SIZE, SIZE, 3), FILL, dtype=np.float32)
     canvas[: size[1], : size[0]] = pixels[:, :, ::-1]
     (output,) = session.run(None, {"images": canvas.transpose(2, 0, 1)[None]})
-    boxes, scores = _decode(output[0])
+    boxes, scores, objectness = _decode(output[0])
     kept = scores.max(axis=1) >= LOWEST
     boxes = boxes[kept] / ratio
     limits = np.array([width, height, width, height], dtype=np.float32)
-    return np.clip(boxes, 0, limits).astype(np.float32), scores[kept]
+    return np.clip(boxes, 0, limits).astype(np.float32), scores[kept], objectness[kept]
 
 
 def _decode(output: Float32) -> Candidates:
-    """``(A, 5 + C)`` raw rows as boxes on the canvas and class scores."""
+    """``(A, 5 + C)`` raw rows as boxes on the canvas, scores of the classes, and objectness."""
     cells, strides = [], []
     for stride in STRIDES:
         side = SIZE // stride
@@ -60,4 +60,4 @@ def _decode(output: Float32) -> Candidates:
     stride = np.concatenate(strides)
     centre = (output[:, :2] + np.concatenate(cells)) * stride
     half = np.exp(output[:, 2:4]) * stride / 2
-    return np.concatenate([centre - half, centre + half], axis=1), output[:, 4:5] * output[:, 5:]
+    return np.concatenate([centre - half, centre + half], axis=1), output[:, 4:5] * output[:, 5:], output[:, 4]

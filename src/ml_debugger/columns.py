@@ -89,6 +89,12 @@ NEIGHBOUR_CONTEXT: Final = (
     "rank",
     "image_score",
     "score_to_best",
+    "better_iou_same",
+    "better_iou_other",
+    "inside_better_same",
+    "inside_better_other",
+    "around_better_same",
+    "around_better_other",
 )
 BOX_CONTEXT: Final = (*DETECTION_CONTEXT, *NEIGHBOUR_CONTEXT)  # as stored
 # Columns of ``frame_context`` of images: what the candidates that no returned box stands for say about missed objects.

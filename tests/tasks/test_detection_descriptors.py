@@ -54,7 +54,19 @@ def test_what_candidates_say(name: str, context: str, better: float, worse: floa
 
 @pytest.mark.parametrize(
     ("name", "better", "worse"),
-    [("n_kept", 1, 9), ("overlap_same", 0, 0.4), ("overlap_other", 0, 0.4), ("rank", 0, 5), ("score_to_best", 0, -0.4)],
+    [
+        ("n_kept", 1, 9),
+        ("overlap_same", 0, 0.4),
+        ("overlap_other", 0, 0.4),
+        ("rank", 0, 5),
+        ("score_to_best", 0, -0.4),
+        ("better_iou_same", 0, 0.4),
+        ("better_iou_other", 0, 0.4),
+        ("inside_better_same", 0, 1),
+        ("inside_better_other", 0, 1),
+        ("around_better_same", 0, 1),
+        ("around_better_other", 0, 1),
+    ],
 )
 def test_what_neighbours_say(name: str, better: float, worse: float) -> None:
     assert np.diff(column(units(**{name: [better, worse]}), name))[0] > 0
@@ -75,6 +87,21 @@ def test_classes_near_each_other_are_worse() -> None:
     some = Units(near.label, near.score, near.features, np.array([[3, 0, 0], [3, 2.9, 0]], np.float32), near.box)
     assert np.diff(column(some, "class_margin"))[0] > 0
     assert np.diff(column(some, "class_entropy"))[0] > 0
+
+
+def test_many_likely_classes_and_an_unlikely_object_are_worse() -> None:
+    one, two = [-1, 3, -5], [-1, 3, 2]
+    likely, unlikely = 0.9, 0.4
+    some = units(3)
+    logits = np.array([one, two, one], np.float32)
+    of_class = 1 / (1 + np.exp(-3.0))
+    score = np.array([likely, likely, unlikely]) * of_class
+    some = Units(np.ones(3, np.int64), score, some.features, logits, some.box)
+    mass, beside = column(some, "class_mass"), column(some, "beside_class")
+    assert mass[1] > mass[0] == mass[2]
+    assert beside.tolist() == pytest.approx([-np.log(9), -np.log(9), -np.log(2 / 3)], abs=1e-6)
+    sigmoid_head = Units(some.label, np.full(3, of_class), some.features, logits, some.box)
+    assert len(set(column(sigmoid_head, "beside_class"))) == 1  # nothing but the class makes the score
 
 
 def test_geometry() -> None:
@@ -107,6 +134,12 @@ def test_neighbours_count_and_overlap_within_images() -> None:
     assert found["overlap_same"] == [0.5, 0.5, 0, 0]
     assert found["overlap_other"] == [0.5, 0, 0.5, 0]
     assert found["rank"] == [2, 0, 1, 0]
+    assert found["better_iou_same"] == [0.5, 0, 0, 0]
+    assert found["better_iou_other"] == [0.5, 0, 0, 0]
+    assert found["inside_better_same"] == [0.5, 0, 0, 0]
+    assert found["inside_better_other"] == [0.5, 0, 0, 0]
+    assert found["around_better_same"] == [1, 0, 0, 0]
+    assert found["around_better_other"] == [1, 0, 0, 0]
     assert found["image_score"] == pytest.approx([0.7, 0.7, 0.7, 0.4])
     assert found["score_to_best"] == pytest.approx([-0.4, 0, -0.2, 0])
 

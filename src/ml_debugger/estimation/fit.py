@@ -115,8 +115,8 @@ def _fit_target(
     loss = log_loss(learned, target)
     record["learned_nll"] = float(loss.mean())
     gains = {
-        "it": log_loss(base, target) - loss,
-        "the error rate alone": log_loss(_rate(target, folds), target) - loss,
+        "it": (log_loss(base, target) - loss, settings.layout.margin),
+        "the error rate alone": (log_loss(_rate(target, folds), target) - loss, 1.0),
     }
     adopted, reason = _gate(gains, groups, record["learned_nll"])
     if not adopted:
@@ -173,24 +173,25 @@ def _rate(target: Float64, folds: Int64) -> Float64:
     return np.asarray(((target.sum() - errors + 0.5) / (len(target) - rows + 1.0))[folds])
 
 
-def _gate(gains: Mapping[str, Float64], groups: NDArray[Any], learned: float) -> tuple[bool, str]:
-    """Adopt the learned score only if its out-of-fold log loss is lower by more than one standard error.
+def _gate(gains: Mapping[str, tuple[Float64, float]], groups: NDArray[Any], learned: float) -> tuple[bool, str]:
+    """Adopt the learned score only if its out-of-fold log loss is lower by more than some standard errors.
 
     Where errors are noise, shrinking to the error rate beats the baseline too: that is nothing to adopt.
     """
     _, member = np.unique(groups, return_inverse=True)
-    for rival, gain in gains.items():
+    for rival, (gain, errors) in gains.items():
         sums = np.bincount(member, gain)
-        margin = float(np.sqrt(((sums - sums.mean()) ** 2).sum()) / len(gain))
+        margin = errors * float(np.sqrt(((sums - sums.mean()) ** 2).sum()) / len(gain))
         if not float(gain.mean()) > margin:
             worse, aside = ("not clearly better", ", within chance") if gain.mean() > 0 else ("no better", "")
             return False, (
                 f"the calibrated confidence: the learned error model was {worse} than {rival} "
                 f"(log loss {learned:.3f} against {learned + gain.mean():.3f}{aside})"
             )
-    first = next(iter(gains.values())).mean()
+    gain, errors = next(iter(gains.values()))
+    first, clearly = gain.mean(), "clearly " if errors else ""
     return True, (
-        "the learned error model: clearly better than the calibrated confidence "
+        f"the learned error model: {clearly}better than the calibrated confidence "
         f"(log loss {learned:.3f} against {learned + first:.3f})"
     )
 

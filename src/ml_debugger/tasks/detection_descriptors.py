@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import PredictedBoxes, find_overlaps
+from ml_debugger.analysis.boxes import PredictedBoxes, box_areas, find_overlaps
 from ml_debugger.columns import BOX_CONTEXT, NEIGHBOUR_CONTEXT
+from ml_debugger.estimation.numbers import sigmoid
 from ml_debugger.tasks.task import Units
 
 __all__ = ["BOX_DESCRIPTORS", "box_descriptors", "box_geometry", "neighbours", "score_log_odds"]
@@ -26,6 +27,8 @@ SURE: Final = 1e-6  # likewise for the score of the box itself
 BOX_DESCRIPTORS: Final = (
     "class_margin",
     "class_entropy",
+    "class_mass",
+    "beside_class",
     "no_suppressed",
     "suppressed_score_sum",
     "suppressed_score_max",
@@ -49,9 +52,16 @@ BOX_DESCRIPTORS: Final = (
     "rank",
     "image_score",
     "score_to_best",
+    "better_iou_same",
+    "better_iou_other",
+    "inside_better_same",
+    "inside_better_other",
+    "around_better_same",
+    "around_better_other",
 )
 """Names of the columns of :func:`box_descriptors`."""
 
+_BETTER: Final = tuple(name for name in BOX_DESCRIPTORS if "_better" in name or name.startswith("better_"))
 _OF_CANDIDATES: Final = np.array(["suppressed" in name or name == "side_std" for name in BOX_DESCRIPTORS])
 
 
@@ -79,6 +89,7 @@ def box_descriptors(units: Units) -> Float64:
         "suppressed_other": other,
         "suppressed_other_to_score": other - _log_odds(units.score),
         **_place_columns(units, known),
+        **{name: known[name] for name in _BETTER},
         "n_kept": np.log1p(known["n_kept"]),
         "n_kept_same": np.log1p(known["n_kept_same"]),
         "overlap_same": known["overlap_same"],
@@ -102,18 +113,11 @@ def box_geometry(units: Units) -> Float64:
 
 
 def neighbours(boxes: PredictedBoxes) -> NDArray[np.float32]:
-    """``(U, 7)`` what the other boxes of its image say about each, in the columns `NEIGHBOUR_CONTEXT`.
+    """``(U, 13)`` what the other boxes of its image say about each, in the columns `NEIGHBOUR_CONTEXT`.
 
     Made when a box is recorded, so that its score depends on its own row alone.
     """
-    count = len(boxes)
     image = np.unique(boxes.input_index, return_inverse=True)[1]
-    pairs = find_overlaps(boxes.input_index, boxes.box, boxes.input_index, boxes.box)
-    pairs = pairs.rows(pairs.first != pairs.second)
-    same = boxes.label[pairs.first] == boxes.label[pairs.second]
-    overlap = np.zeros((2, count))
-    for place, rows in enumerate((same, ~same)):
-        np.maximum.at(overlap[place], pairs.first[rows], pairs.iou[rows])
     score = np.nan_to_num(np.asarray(boxes.score, dtype=np.float64))
     n_kept = np.bincount(image)
     best = np.zeros(len(n_kept))
@@ -122,13 +126,40 @@ def neighbours(boxes: PredictedBoxes) -> NDArray[np.float32]:
     found = {
         "n_kept": n_kept[image],
         "n_kept_same": np.bincount(kinds)[kinds],
-        "overlap_same": overlap[0],
-        "overlap_other": overlap[1],
         "rank": _rank(image, score, n_kept),
         "image_score": (np.bincount(image, score) / n_kept)[image],
         "score_to_best": score - best[image],
+        **_overlaps(boxes, score),
     }
     return np.stack([found[name] for name in NEIGHBOUR_CONTEXT], axis=1).astype(np.float32)
+
+
+def _overlaps(boxes: PredictedBoxes, score: Float64) -> dict[str, Float64]:
+    """``(U,)`` greatest overlaps with other boxes of the class, and of other classes; 0 where there is none.
+
+    With any of them; with those of a greater score; and what share of the box lies in one of these, or the other way
+    round: a second box for one object, or a part of it, is more often wrong than the box that the model prefers.
+    """
+    pairs = find_overlaps(boxes.input_index, boxes.box, boxes.input_index, boxes.box)
+    pairs = pairs.rows(pairs.first != pairs.second)
+    one, other, iou = pairs.first, pairs.second, pairs.iou
+    area = np.maximum(box_areas(boxes.box), SURE)
+    shared = iou * (area[one] + area[other]) / (1.0 + iou)
+    better = score[other] > score[one]
+    found = {}
+    for name, kind in (
+        ("same", boxes.label[one] == boxes.label[other]),
+        ("other", boxes.label[one] != boxes.label[other]),
+    ):
+        for what, values, rows in (
+            (f"overlap_{name}", iou, kind),
+            (f"better_iou_{name}", iou, kind & better),
+            (f"inside_better_{name}", shared / area[one], kind & better),
+            (f"around_better_{name}", shared / area[other], kind & better),
+        ):
+            found[what] = np.zeros(len(boxes))
+            np.maximum.at(found[what], one[rows], values[rows])
+    return found
 
 
 def _rank(image: NDArray[np.int64], score: Float64, n_kept: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -159,18 +190,28 @@ def _log_odds(share: Any) -> Float64:
 
 
 def _class_columns(units: Units) -> dict[str, Float64]:
-    """Lead of the predicted class over the next, and how many classes share the probability."""
+    """What the logits say of the predicted class and of the others; nothing without.
+
+    The lead of the predicted class over the next, and how many classes share the probability. If each class has a
+    probability of its own (sigmoid): their sum, and by how much the score is less than that of the class, because of an
+    objectness or centreness.
+    """
     logits = np.nan_to_num(np.asarray(units.logits, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     if logits.shape[1] < 2:
-        nothing = np.zeros(len(units))
-        return {"class_margin": nothing, "class_entropy": nothing}
+        return dict.fromkeys(("class_margin", "class_entropy", "class_mass", "beside_class"), np.zeros(len(units)))
     rows, own = np.arange(len(units)), np.clip(units.label, 0, logits.shape[1] - 1)
     others = logits.copy()
     others[rows, own] = -np.inf
     power = np.exp(logits - logits.max(axis=1, keepdims=True))
     share = power / power.sum(axis=1, keepdims=True)
     entropy = -(share * np.log(np.maximum(share, SURE))).sum(axis=1)
-    return {"class_margin": others.max(axis=1) - logits[rows, own], "class_entropy": entropy}
+    alone = np.log(np.maximum(sigmoid(logits), SURE))
+    return {
+        "class_margin": others.max(axis=1) - logits[rows, own],
+        "class_entropy": entropy,
+        "class_mass": np.log(np.exp(alone).sum(axis=1)),
+        "beside_class": -_log_odds(np.exp(np.log(np.maximum(units.score, SURE)) - alone[rows, own])),
+    }
 
 
 def _sides(units: Units) -> tuple[Float64, Float64]:

@@ -278,7 +278,7 @@ OBJECT_DETECTION: Final = Task(
     learn=learn,
     describe=describe_units,
     votes=votes_of,
-    layout=Layout(),
+    layout=Layout(margin=0.0),
     baseline=score_log_odds,
     targets=targets,
     codes=codes,

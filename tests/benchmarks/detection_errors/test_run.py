@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.detection_errors import report
-from benchmarks.detection_errors.data import Images, Proposals, detections
+from benchmarks.detection_errors.data import Detector, Images, Proposals, detections, suppressed_at
 from benchmarks.detection_errors.metadetect import metadetect_features
 from benchmarks.detection_errors.missed import missed_table
 from benchmarks.detection_errors.protocol import OURS, Answers, answer, compare, figures
@@ -19,7 +19,7 @@ N_IMAGES = 90
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Proposals, Images]:
+def made() -> Detector:
     output, truths = labelled_boxes.detections(N_IMAGES, 7)
     random = np.random.default_rng(0)
     annotations = tuple(
@@ -43,17 +43,19 @@ def made() -> tuple[Proposals, Images]:
     label = np.tile(output.label, 3)[order]
     classes = np.full((len(order), 3), 0.01)
     classes[np.arange(len(order)), label] = score[order]
-    return Proposals(image[order], box[order].astype(np.float32), classes, label, suppressed=False), images
+    return suppressed_at(
+        Proposals(image[order], box[order].astype(np.float32), classes, label, suppressed=False), images
+    )
 
 
 @pytest.fixture(scope="module")
-def found(made: tuple[Proposals, Images]) -> Answers:
-    return answer(*made, 0.3, 1)
+def found(made: Detector) -> Answers:
+    return answer(made, 0.3, 1)
 
 
-def test_suppression_keeps_one_of_each(made: tuple[Proposals, Images]) -> None:
-    proposals, images = made
-    output = detections(proposals, images, 0.3)
+def test_suppression_keeps_one_of_each(made: Detector) -> None:
+    proposals = made.proposals
+    output = detections(proposals, made.images, 0.3)
     assert len(output.label) <= len(proposals.label) // 3 + 10
     features = metadetect_features(output, proposals)
     assert features.shape == (len(output.label), 55)
@@ -77,8 +79,8 @@ def test_gains_have_intervals(found: Answers) -> None:
     assert gain == pytest.approx(figures(found, OURS)["auroc"] - figures(found, "score")["auroc"])
 
 
-def test_the_tables(found: Answers, made: tuple[Proposals, Images], tmp_path: Path) -> None:
-    missed = missed_table(*made, 0.3, 1)
+def test_the_tables(found: Answers, made: Detector, tmp_path: Path) -> None:
+    missed = missed_table(made, 0.3, 1)
     assert missed["images"] == N_IMAGES
     assert 0 < missed["with a missed object"] < 1
     text = report.write({("made up", 0.3): found}, {("made up", 0.3): missed}, tmp_path, draws=10)

@@ -24,11 +24,14 @@ class Layout:
         anchors: Columns whose mean a learner starts from and is shrunk towards; empty: the baseline.
         cautious: Columns that keep their meaning when data shift; empty: no column is known to.
         cautious_anchors: The anchors where only those are used.
+        margin: By how many standard errors the learned log loss must be below the baseline's for the learned score to
+            be adopted. Shrunk towards the baseline and fitted on few errors, it needs none.
     """
 
     anchors: tuple[int, ...] = ()
     cautious: tuple[int, ...] = ()
     cautious_anchors: tuple[int, ...] = ()
+    margin: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

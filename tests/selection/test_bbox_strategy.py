@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 from ml_debugger import columns
 from ml_debugger.columns import ZONES
 from ml_debugger.errors import ConfigError
-from ml_debugger.selection import BBoxStrategy, FilterConfig, box_candidates, parse_bbox_strategy
-from ml_debugger.selection.box_aggregation import aggregate_boxes
+from ml_debugger.selection import (
+    BBoxStrategy,
+    FilterConfig,
+    box_aggregation,
+    box_candidates,
+    parse_bbox_strategy,
+    ranked_frame,
+)
+from ml_debugger.selection.box_aggregation import aggregate_boxes, box_order
 from tests.helpers.box_aggregation_reference import image_values
 from tests.helpers.selection_examples import operators
 
@@ -223,3 +230,47 @@ def test_numeric_additional_fields_weigh_and_filter() -> None:
     assert box_candidates(table, config)["rank_value"].to_pylist() == [pytest.approx(0.35)]
     with pytest.raises(ConfigError, match="no such numeric column"):
         box_candidates(table, BBoxStrategy(weight_column="zone"))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 7), max_size=30), seed=st.integers(0, 1000), kind=st.sampled_from(["whole", "mixed"])
+)
+def test_boxes_of_a_pool_are_ordered_as_one_sort_would(sizes: list[int], seed: int, kind: str) -> None:
+    """Images of one size at once, in pieces; stored in order or not; many equal values."""
+    random = np.random.default_rng(seed)
+    image = np.repeat(random.permutation(len(sizes)) if kind == "mixed" else np.arange(len(sizes)), sizes)
+    unit = np.concatenate([[0], *(np.arange(size) for size in sizes)])[1:].astype(np.int64)
+    value = random.integers(0, 4, len(image)) / 4
+    if kind == "mixed":
+        rows = random.permutation(len(image))
+        image, unit, value = image[rows], unit[rows], value[rows]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(box_aggregation, "FEW", 0)
+        patch.setattr(box_aggregation, "AT_A_TIME", 3)
+        found = box_order(image, value, unit)
+    np.testing.assert_array_equal(found, np.lexsort((unit, -value, image)))
+
+
+def test_details_are_read_for_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether few are looked up or all are joined, and whatever the filter, the candidates are the same."""
+    rows = [{"recording_id": at // 3, "error_proba": GRID[at % 5], "zone": "hotspot"} for at in range(90)]
+    frame = pl.DataFrame(scored_boxes(rows)).lazy()
+    expected = pl.DataFrame(box_candidates(scored_boxes(rows), BBoxStrategy(top_n=1))).sort("recording_id")
+    for limit in (0, 50_000):
+        monkeypatch.setattr(ranked_frame, "LOOK_UP_ROWS", limit)
+        lazily = box_candidates(frame, BBoxStrategy(top_n=1))
+        for wanted in (
+            pl.lit(True),
+            pl.col("rank_value") >= 0.75,
+            pl.col("rank_value") < 0.75,
+            pl.col("input_id") == "i7",
+            (pl.col("input_id") > "i2") & (pl.col("rank_value") > 0.5),
+        ):
+            chosen = lazily.filter(wanted).collect().sort("recording_id")
+            assert chosen.equals(expected.filter(wanted))
+            ranks = lazily.filter(wanted).select("rank_value").collect()["rank_value"].sort()
+            assert ranks.equals(expected.filter(wanted)["rank_value"].sort())
+        assert lazily.head(4).collect().height == 4
+        batches = lazily.collect_batches(chunk_size=7, maintain_order=False, engine="streaming")
+        assert pl.concat(list(batches)).sort("recording_id").equals(expected)

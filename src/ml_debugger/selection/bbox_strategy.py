@@ -13,9 +13,10 @@ from pydantic import BeforeValidator, Field
 
 from ml_debugger.columns import ERROR_COLUMNS, ERROR_PROBA, NUMERIC_COLUMNS
 from ml_debugger.errors import ConfigError
-from ml_debugger.selection.box_aggregation import Aggregated, Float64, aggregate_boxes
+from ml_debugger.selection.box_aggregation import Aggregated, Float64, aggregate_boxes, box_order
 from ml_debugger.selection.candidates import CARRIED, check_columns, matches, numeric_arrow_fields, present, selects
 from ml_debugger.selection.configs import Config, Count, FilterConfig, Number, Text
+from ml_debugger.selection.ranked_frame import with_details
 
 __all__ = ["DETECTION_COLUMNS", "BBoxStrategy", "box_candidates", "parse_bbox_strategy"]
 
@@ -129,27 +130,32 @@ def box_candidates(scored: Any, config: BBoxStrategy | None, *, selected_only: b
     schema = frame.collect_schema()
     numeric = tuple(name for name, dtype in schema.items() if dtype.is_numeric())
     _check(chosen, (*DETECTION_COLUMNS, *(name for name in numeric if name not in NUMERIC_COLUMNS)))
-    rows = nw.from_native(frame).filter(_counts(chosen)).to_native().select(*_needed(chosen), "recording_id", "unit")
-    keys = ["recording_id", chosen.target_column, "unit"]
-    ordered = rows.sort(keys, descending=[False, True, False]).collect(engine="streaming")
-    weight = None if chosen.weight_column is None else ordered[chosen.weight_column].cast(pl.Float64).to_numpy()
-    found = _aggregate(
-        ordered["recording_id"].to_numpy(), ordered[chosen.target_column].cast(pl.Float64).to_numpy(), weight, chosen
-    )
-    ranked = pl.LazyFrame(
-        {
-            "recording_id": ordered["recording_id"].gather(found.first),
-            "unit": ordered["unit"].gather(found.first),
-            "rank_value": found.value,
-            "selected": _selected(found, chosen),
-        }
-    )
+    ranked = _ranked(frame, chosen)
     if selected_only:
         ranked = ranked.filter("selected")
-    carried = [name for name in CARRIED if name in schema]
-    joined = frame.select(*carried, "unit").join(ranked, on=["recording_id", "unit"], how="inner")
-    result = joined.select(*carried, "rank_value", "selected")
+    result = with_details(frame, ranked, [name for name in CARRIED if name in schema])
     return result if isinstance(scored, pl.LazyFrame) else result.collect()
+
+
+def _ranked(frame: pl.LazyFrame, config: BBoxStrategy) -> pl.DataFrame:
+    """``recording_id``, ``unit`` of the box with the greatest value, ``rank_value`` and ``selected``."""
+    wanted = list(dict.fromkeys([config.target_column, *([config.weight_column] if config.weight_column else [])]))
+    rows = nw.from_native(frame).filter(_counts(config)).to_native().select(*wanted, "recording_id", "unit")
+    boxes = rows.collect(engine="streaming")
+    image, unit = boxes["recording_id"].to_numpy(), boxes["unit"].to_numpy()
+    value = boxes[config.target_column].cast(pl.Float64).to_numpy()
+    weight = None if config.weight_column is None else boxes[config.weight_column].cast(pl.Float64).to_numpy()
+    order = box_order(image, value, unit)
+    found = _aggregate(image[order], value[order], None if weight is None else weight[order], config)
+    best = order[found.first]
+    return pl.DataFrame(
+        {
+            "recording_id": image[best],
+            "unit": unit[best],
+            "rank_value": found.value,
+            "selected": _selected(found, config),
+        }
+    )
 
 
 def _arrow_candidates(scored: pa.Table, config: BBoxStrategy, selected_only: bool) -> pa.Table:
@@ -164,7 +170,7 @@ def _arrow_candidates(scored: pa.Table, config: BBoxStrategy, selected_only: boo
         counts &= (weight > 0.0) & (weight < np.inf)
     rows = np.flatnonzero(counts)
     recording = scored.column("recording_id").to_numpy()
-    rows = rows[np.lexsort((scored.column("unit").to_numpy()[rows], -target[rows], recording[rows]))]
+    rows = rows[box_order(recording[rows], target[rows], scored.column("unit").to_numpy()[rows])]
     found = _aggregate(recording[rows], target[rows], None if weight is None else weight[rows], config)
     selected = _selected(found, config)
     carried = scored.select([name for name in CARRIED if name in scored.schema.names])
@@ -185,10 +191,6 @@ def _selected(found: Aggregated, config: BBoxStrategy) -> Any:
     if config.img_error_threshold is None:
         return np.ones(len(found.value), dtype=bool)
     return found.value >= config.img_error_threshold
-
-
-def _needed(config: BBoxStrategy) -> list[str]:
-    return list(dict.fromkeys([config.target_column, *([config.weight_column] if config.weight_column else [])]))
 
 
 def _counts(config: BBoxStrategy) -> nw.Expr:

@@ -6,15 +6,22 @@ the engine that sorted them has a part in its value.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Aggregated", "aggregate_boxes"]
+__all__ = ["Aggregated", "aggregate_boxes", "box_order"]
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+
+# Up to here one sort of all is the quickest.
+FEW: Final = 4096
+# Images of one size that are sorted at a time, which bounds the memory of it.
+AT_A_TIME: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,48 @@ class Aggregated:
 
     first: Int64
     value: Float64
+
+
+def box_order(image: Int64, value: Float64, unit: Int64) -> Int64:
+    """``(N,)`` positions of boxes by image, falling value, unit.
+
+    Stored boxes of an image lie together, in the order of their units. So a pool needs no sort of all its boxes: those
+    of each image are sorted among themselves, all images with the same number of boxes at once.
+
+    Args:
+        image: ``(N,)`` int64.
+        value: ``(N,)``, no NaN.
+        unit: ``(N,)`` int64, different for the boxes of an image.
+    """
+    if len(image) <= FEW:
+        return np.asarray(np.lexsort((unit, -value, image)))
+    order = np.arange(len(image)) if _is_stored_order(image, unit) else np.lexsort((unit, image))
+    first = _firsts(image[order])
+    rising = -value[order]
+    for count, starts in _of_one_size(first, np.diff(first, append=len(image))):
+        rows = starts[:, None] + np.arange(count)
+        within = np.argsort(rising[rows], axis=1, kind="stable")
+        order[rows] = np.take_along_axis(order[rows], within, axis=1)
+    return np.asarray(order)
+
+
+def _is_stored_order(image: Int64, unit: Int64) -> bool:
+    same = image[1:] == image[:-1]
+    return bool(((image[1:] > image[:-1]) | (same & (unit[1:] > unit[:-1]))).all())
+
+
+def _firsts(image: Int64) -> Int64:
+    """Positions at which another image begins."""
+    return np.flatnonzero(np.r_[True, image[1:] != image[:-1]]) if len(image) else np.zeros(0, np.int64)
+
+
+def _of_one_size(first: Int64, size: Int64) -> Iterator[tuple[int, Int64]]:
+    """Sizes above 1, and the first positions of up to `AT_A_TIME` images of that size."""
+    by_size = np.argsort(size, kind="stable")
+    sizes, at = np.unique(size[by_size], return_index=True)
+    for count, low, high in zip(sizes.tolist(), at, [*at[1:], len(size)], strict=True):
+        for start in range(low, high if count > 1 else low, AT_A_TIME):
+            yield count, first[by_size[start : min(start + AT_A_TIME, high)]]
 
 
 def aggregate_boxes(
@@ -45,7 +94,7 @@ def aggregate_boxes(
         top_n: How many of each image count; None for all.
         median: Instead of the mean.
     """
-    first = np.flatnonzero(np.diff(image, prepend=image[:1] - 1)) if len(image) else np.zeros(0, np.int64)
+    first = _firsts(image)
     if not len(first):
         return Aggregated(first, np.zeros(0))
     size = np.diff(first, append=len(image))

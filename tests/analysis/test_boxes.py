@@ -13,6 +13,7 @@ from ml_debugger.analysis.boxes import (
     TrueBoxes,
     box_areas,
     clip_boxes,
+    find_close_pairs,
     find_overlaps,
     has_area,
     iou_matrix,
@@ -137,3 +138,19 @@ def test_annotated_lengths_that_differ_are_refused() -> None:
         TrueBoxes(**given_, ignored=np.zeros(3, bool))
     with pytest.raises(InputError, match=r"box: expected shape \(2, 4\)"):
         TrueBoxes(**{**given_, "box": np.zeros((2, 7))}, ignored=np.zeros(2, bool))
+
+
+@settings(deadline=None)
+@given(st.lists(any_box, max_size=12), st.lists(any_box, max_size=12), st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.data())
+def test_close_pairs_are_the_overlaps_of_that_much_to_the_bit(first, second, least: float, data) -> None:
+    one, other = array(first), array(second)
+    index = [
+        np.array(data.draw(st.lists(st.integers(-1, 2), min_size=len(rows), max_size=len(rows))), dtype=np.int64)
+        for rows in (one, other)
+    ]
+    expected = find_overlaps(index[0], one, index[1], other)
+    expected = expected.rows(expected.iou >= least)
+    found = find_close_pairs(index[0], one, index[1], other, least)
+    for name in ("first", "second", "iou"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert (found.first.dtype, found.iou.dtype) == (np.int64, np.float64)

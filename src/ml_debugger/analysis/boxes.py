@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from ml_debugger.errors import InputError
 
 __all__ = [
+    "ClosePairs",
     "Overlaps",
     "PredictedBoxes",
     "TrueBoxes",
     "box_areas",
     "clip_boxes",
+    "find_close_pairs",
     "find_overlaps",
     "has_area",
     "iou_matrix",
@@ -33,6 +35,10 @@ Int64 = NDArray[np.int64]
 
 MAX_PAIRS: Final = 100_000
 """Pairs of boxes that are compared at a time: what a processor's cache holds; the result does not depend on it."""
+
+
+SMALLEST_IOU: Final = 5e-324
+"""The least number above 0: boxes that share nothing are no pair, whatever overlap is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +135,55 @@ def iou_matrix(first: NDArray[Any], second: NDArray[Any]) -> Float64:
     >>> iou_matrix(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [0, 0, 2, 2], [5, 5, 6, 6]]))
     array([[0.33333333, 1.        , 0.        ]])
     """
-    matrix = np.zeros((len(first), len(second)))
-    image, other_image = (np.zeros(len(boxes), dtype=np.int64) for boxes in (first, second))
-    for pairs in iter_overlaps(image, first, other_image, second):
-        matrix[pairs.first, pairs.second] = pairs.iou
-    return matrix
+    x1, y1, x2, y2 = (side[:, None] for side in _sides(first))
+    other_x1, other_y1, other_x2, other_y2 = _sides(second)
+    shared = np.minimum(x2, other_x2) - np.maximum(x1, other_x1)
+    height = np.minimum(y2, other_y2) - np.maximum(y1, other_y1)
+    apart = ~((shared > 0) & (height > 0))
+    shared *= height
+    union = box_areas(first)[:, None] + box_areas(second)
+    union -= shared
+    shared[apart], union[apart] = 0.0, 1.0
+    shared /= union
+    return np.asarray(shared)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePairs:
+    """P pairs of boxes of the same image that overlap enough.
+
+    Attributes:
+        first: ``(P,)`` int64, position of one box among the first ones; ascending.
+        second: ``(P,)`` int64, position of the other among the second ones; ascending within ``first``.
+        iou: ``(P,)`` intersection over union.
+    """
+
+    first: Int64
+    second: Int64
+    iou: Float64
+
+
+def find_close_pairs(
+    first_index: Int64, first: NDArray[Any], second_index: Int64, second: NDArray[Any], least: float
+) -> ClosePairs:
+    """All pairs of boxes of the same image with an intersection over union of at least ``least``, above 0.
+
+    As :func:`find_overlaps`, but image by image in matrices: the quicker way for hundreds of boxes of few images.
+    """
+    rows, others = (np.argsort(index, kind="stable") for index in (first_index, second_index))
+    images, starts = np.unique(first_index[rows], return_index=True)
+    low, high = (np.searchsorted(second_index[others], images, side=side) for side in ("left", "right"))
+    parts = [(np.empty(0, dtype=np.int64),) * 2 + (np.empty(0),)]
+    for own, start, end in zip(np.split(rows, starts[1:]), low, high, strict=False):
+        if start == end:
+            continue
+        theirs = others[start:end]
+        iou = iou_matrix(first[own], second[theirs])
+        at, beside = np.nonzero(iou >= max(least, SMALLEST_IOU))
+        parts.append((own[at], theirs[beside], iou[at, beside]))
+    one, other, overlap = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(one, kind="stable")
+    return ClosePairs(one[order], other[order], overlap[order])
 
 
 @dataclass(frozen=True, slots=True)

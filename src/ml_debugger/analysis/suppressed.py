@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import Overlaps, PredictedBoxes, box_areas, find_overlaps
+from ml_debugger.analysis.boxes import ClosePairs, PredictedBoxes, box_areas, find_close_pairs
 from ml_debugger.columns import DETECTION_CONTEXT
 from ml_debugger.errors import InputError
 
@@ -94,8 +94,7 @@ def suppressed(kept: PredictedBoxes, candidates: Candidates, iou: float = 0.5) -
         four, in units of the square root of the kept box's area.
     """
     candidates = candidates.rows(np.flatnonzero(candidates.score >= LOWEST_SCORE))
-    pairs = find_overlaps(candidates.input_index, candidates.box, kept.input_index, kept.box)
-    pairs = pairs.rows(np.flatnonzero(pairs.iou >= iou))
+    pairs = find_close_pairs(candidates.input_index, candidates.box, kept.input_index, kept.box, iou)
     own, other = _scores_of_pairs(candidates, pairs, kept.label)
     return np.concatenate(
         [
@@ -106,7 +105,7 @@ def suppressed(kept: PredictedBoxes, candidates: Candidates, iou: float = 0.5) -
     ).astype(np.float32)
 
 
-def _scores_of_pairs(candidates: Candidates, pairs: Overlaps, label: Int64) -> tuple[Float64, Float64]:
+def _scores_of_pairs(candidates: Candidates, pairs: ClosePairs, label: Int64) -> tuple[Float64, Float64]:
     """``(P,)`` score of a candidate for the class of the kept box, and its best score for another class."""
     wanted, one = label[pairs.second], pairs.first
     is_best = candidates.label[one] == wanted
@@ -121,7 +120,7 @@ def _scores_of_pairs(candidates: Candidates, pairs: Overlaps, label: Int64) -> t
     return own, np.where(is_best, second[one], best)
 
 
-def _of_own_class(kept: PredictedBoxes, boxes: NDArray[Any], pairs: Overlaps, own: Float64) -> Float64:
+def _of_own_class(kept: PredictedBoxes, boxes: NDArray[Any], pairs: ClosePairs, own: Float64) -> Float64:
     """``(U, 8)`` the columns about candidates of the box's own class."""
     count = len(kept)
     rows = _suppressed_rows(kept, pairs, own)
@@ -139,7 +138,7 @@ def _of_own_class(kept: PredictedBoxes, boxes: NDArray[Any], pairs: Overlaps, ow
     return np.stack([number, total, greatest, score_mean, score_std, iou_mean, iou_std, side_std], axis=1)
 
 
-def _suppressed_rows(kept: PredictedBoxes, pairs: Overlaps, own: Float64) -> Int64:
+def _suppressed_rows(kept: PredictedBoxes, pairs: ClosePairs, own: Float64) -> Int64:
     """Pairs of a candidate with the kept box that suppressed it."""
     rows = np.flatnonzero(own >= LOWEST_SCORE)
     candidate, box = pairs.first[rows], pairs.second[rows]

@@ -214,6 +214,15 @@ def test_low_thresholds_of_the_model_are_followed() -> None:
     assert np.isfinite(read.features).all()
 
 
+def test_images_without_proposals_are_images_without_boxes() -> None:
+    model: Any = tiny_detector("rcnn")
+    model.rpn.score_thresh = 2.0
+    _, read = trace(model)
+    assert len(read.label) == 0
+    assert read.logits.shape == (0, N_CLASS)
+    assert (read.frame_context[:, : FRAME_CONTEXT.index("n_kept") + 1] == 0).all()
+
+
 class Wrapped(nn.Module):
     """A module around a detector, as Lightning modules are; it thins out the boxes itself."""
 

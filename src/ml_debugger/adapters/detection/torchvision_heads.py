@@ -155,7 +155,7 @@ class TorchvisionHead:
             row, label = (scores[image][:, 1:] >= least[image]).nonzero().unbind(1)
             label = label + 1
             boxes = self.owner.box_coder.decode_single(
-                delta.detach().reshape(len(own), -1, 4)[row, label], own[row].detach()
+                delta.detach().unflatten(1, (-1, 4))[row, label], own[row].detach()
             ).reshape(-1, 4)
             entries = Entries(places.restore(image, boxes), label, scores[image][row, label], row)
             parts.append((entries, logit, _Rows(vector.flatten(1))))

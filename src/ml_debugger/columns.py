@@ -17,10 +17,13 @@ __all__ = [
     "KINDS",
     "NUMERIC_COLUMNS",
     "RESERVED_COLUMNS",
+    "WORDS",
     "ZONES",
+    "Words",
     "Zone",
     "arrow_type",
     "schema_of",
+    "words_of",
 ]
 
 # Table kinds: one Delta table per kind, task and model.
@@ -63,6 +66,26 @@ ZONES: Final = {
     )
 }
 HOTSPOTS: Final = ("hotspot", "recessive_hotspot", "critical_hotspot", "aleatoric_hotspot")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What people call what a task is about: a unit, several units, and the inputs they belong to."""
+
+    unit: str
+    units: str
+    inputs: str
+
+
+_ROWS = Words("row", "rows", "inputs")
+WORDS: Final = {"classification": _ROWS, "object_detection": Words("box", "boxes", "images")}
+"""By the name of a task."""
+
+
+def words_of(task: str | None) -> Words:
+    """The words of a task; those of rows where it has none of its own."""
+    return WORDS.get(task or "", _ROWS)
+
 
 # Columns of ``context`` of predicted boxes; NaN where unknown. "Suppressed" are the candidates that a kept box stands
 # for: those overlapping it that no better kept box took.

@@ -47,7 +47,7 @@ def test_every_library_that_is_imported_is_required() -> None:
     """Nothing that only our own checks install is imported by the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["torch"], *extras["demo"]]
+    required = [*project["dependencies"], *extras["torch"], *extras["demo"], *extras["detection"]]
     names = {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("-", "_") for line in required}
     modules = {
         alias.name
@@ -60,7 +60,8 @@ def test_every_library_that_is_imported_is_required() -> None:
         node.module or "" for file in source_files() for node in ast.walk(file.tree) if isinstance(node, ast.ImportFrom)
     }
     imported = {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"ml_debugger"}
-    assert {"scikit_learn" if name == "sklearn" else name for name in imported} <= names
+    renamed = {"sklearn": "scikit_learn", "PIL": "pillow"}
+    assert {renamed.get(name, name) for name in imported} <= names
 
 
 def test_every_requirement_of_ours_is_pinned_once() -> None:

@@ -158,12 +158,15 @@ def test_the_tables_of_a_result(evaluated: Evaluation, run: BoxRun) -> None:
     unmatched = samples["error_code"].to_numpy()[samples["truth"].is_null().to_numpy()]
     assert all("CLS->" in code for code in unmatched)
     assert sum(evaluated.zones["count"].to_pylist()) == samples.num_rows
-    assert sum(evaluated.error_codes["count"].to_pylist()) == samples.num_rows
+    codes = evaluated.error_codes
+    of_boxes = codes.filter(codes["zone"].is_valid())
+    assert sum(of_boxes["count"].to_pylist()) == samples.num_rows
     assert 0 < evaluated.missed.num_rows < len(run.tables["truths"])
+    assert sum(codes["count"].to_pylist()) == samples.num_rows + evaluated.missed.num_rows
 
 
 def test_promises_are_counted_by_image(evaluated: Evaluation) -> None:
-    assert "inputs were wrong" in evaluated.info["promise"]["sentence"]
+    assert "images were wrong" in evaluated.info["promise"]["sentence"]
     assert evaluated.info["promise"]["rows"] > 0
 
 
@@ -197,7 +200,7 @@ def test_without_features_logits_or_context_the_box_itself_is_judged() -> None:
 def test_a_detector_that_never_places_well_has_no_class_errors_to_learn() -> None:
     made, labels = detections(120, 5)
     shifted = replace(made, boxes=made.boxes + np.float32(55))
-    with pytest.warns(EvaluationWarning, match="rows are wrong"):
+    with pytest.warns(EvaluationWarning, match="boxes are wrong"):
         found = run_evaluation(request(bootstrap=5), TASK, BoxRun({"val": (shifted, labels)}).read)
     assert found.metrics["error_rate"] == 1.0
     assert np.isfinite(found.samples["cls_error_proba"].to_numpy()).all()

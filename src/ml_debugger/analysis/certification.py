@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_debugger.analysis.intervals import binomial_upper, mean_upper, rows_for_promise
+from ml_debugger.columns import Words, words_of
 
 __all__ = ["Certificate", "certify"]
 
@@ -53,6 +54,7 @@ def certify(  # noqa: PLR0913 - the numbers of one test
     relaxed: float | None = None,
     labels: int = 0,
     groups: NDArray[Any] | None = None,
+    words: Words | None = None,
 ) -> Certificate:
     """The largest threshold whose rows err at most at rate ``risk``, with ``confidence``.
 
@@ -71,7 +73,9 @@ def certify(  # noqa: PLR0913 - the numbers of one test
         labels: Labelled rows of the evaluation behind these N, for the sentence on how many it would take.
         groups: ``(N,)`` rows that are not independent, such as the boxes of one image. The promise then is about the
             error rate among the rows of a group, averaged over groups, and it is groups that count as evidence.
+        words: What the sentence calls rows and groups.
     """
+    said = words or words_of(None)
     order = np.argsort(error_proba, kind="stable")
     ranked, evidence = error_proba[order], _Evidence.of(is_error[order], None if groups is None else groups[order])
     risks = [risk] if relaxed is None else [risk, relaxed]
@@ -79,8 +83,8 @@ def certify(  # noqa: PLR0913 - the numbers of one test
     for tried in risks:
         found = max(_walk(ranked, evidence, tried, level, start) for start in STARTS)
         if found[1]:
-            return _promise(found, evidence, tried, confidence, level)
-    sentence = _what_it_takes(evidence, risks[-1], confidence, level, labels)
+            return _promise(found, evidence, tried, confidence, level, said)
+    sentence = _what_it_takes(evidence, risks[-1], confidence, level, labels, said)
     return Certificate(0.0, risks[-1], confidence, 0, 0, 1.0, sentence)
 
 
@@ -133,15 +137,23 @@ def _walk(ranked: Float64, evidence: _Evidence, risk: float, level: float, start
 
 
 def _promise(
-    found: tuple[float, int, int], evidence: _Evidence, risk: float, confidence: float, level: float
+    found: tuple[float, int, int],
+    evidence: _Evidence,
+    risk: float,
+    confidence: float,
+    level: float,
+    words: Words,
 ) -> Certificate:
     threshold, rows, wrong = found
-    bound = evidence.upper(rows, level)
-    where = "" if evidence.groups is None else f" of {evidence.count(rows)} inputs"
+    bound, units = evidence.upper(rows, level), words.units
+    by_group = evidence.groups is not None
+    where, mean = (
+        (f" of {evidence.count(rows)} {words.inputs}", f", averaged over {words.inputs}") if by_group else ("", "")
+    )
     sentence = (
-        f"at most {risk:.2%} of these rows are wrong, with {confidence:.0%} confidence, for data like the traced data: "
-        f"{wrong} of {rows} certification rows{where} were wrong, so the bound found is {bound:.2%}, within the limit "
-        f"of {risk:.2%}"
+        f"at most {risk:.2%} of these {units} are wrong{mean}, with {confidence:.0%} confidence, for data like the "
+        f"traced data: {wrong} of {rows} certification {units}{where} were wrong, so the bound found is {bound:.2%}, "
+        f"within the limit of {risk:.2%}"
     )
     return Certificate(threshold, risk, confidence, rows, wrong, bound, sentence)
 
@@ -156,22 +168,23 @@ def _sizes(needed: int, rows: int) -> Iterator[int]:
         yield rows
 
 
-def _what_it_takes(evidence: _Evidence, risk: float, confidence: float, level: float, labels: int) -> str:
+def _what_it_takes(evidence: _Evidence, risk: float, confidence: float, level: float, labels: int, words: Words) -> str:
     """Why nothing is promised, and how many labels it would take."""
-    errors, needed = evidence.errors, rows_for_promise(risk, level)
+    errors, needed, units = evidence.errors, rows_for_promise(risk, level), words.units
     rows = len(errors) - 1
     start = f"nothing is promised: an error rate of at most {risk:.2%} with {confidence:.0%} confidence takes"
     if rows < needed:
         total = math.ceil(max(labels, 1) * needed / max(rows, 1)) if rows else needed
         return (
-            f"{start} at least {needed} certification rows without an error, there are {rows}; label about {total} rows"
+            f"{start} at least {needed} certification {units} without an error, there are {rows}; label about {total} "
+            f"{units}"
         )
     tested = max(needed, math.ceil(STARTS[-1] * rows))
     wrong = int(errors[tested])
     rate = wrong / tested
     if rate >= risk:
         return (
-            f"{start} fewer errors: {wrong} of the {tested} certification rows that look safest were wrong; "
+            f"{start} fewer errors: {wrong} of the {tested} certification {units} that look safest were wrong; "
             "more labels alone will not help, a better model or a higher stable_risk will"
         )
     size = tested
@@ -179,6 +192,6 @@ def _what_it_takes(evidence: _Evidence, risk: float, confidence: float, level: f
         size = math.ceil(size * 1.1)
     total = math.ceil(max(labels, tested) * size / tested)
     return (
-        f"{start} more evidence: among the {tested} certification rows that look safest {wrong} were wrong; "
-        f"at that rate it takes about {total} labelled rows"
+        f"{start} more evidence: among the {tested} certification {units} that look safest {wrong} were wrong; "
+        f"at that rate it takes about {total} labelled {units}"
     )

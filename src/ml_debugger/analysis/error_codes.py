@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["MIN_VOTE", "classification_codes", "code_table"]
+__all__ = ["MIN_VOTE", "classification_codes", "code_table", "missed_table"]
 
 MIN_VOTE: Final = 0.15
 """Least share of the features' vote with which a class is named in a code of a hotspot."""
@@ -76,7 +76,23 @@ def code_table(codes: list[str], zones: NDArray[np.object_], input_ids: list[str
         "zone": [zone for (_, zone), _ in ranked],
         "count": [len(ids) for _, ids in ranked],
         "share": [len(ids) / len(codes) for _, ids in ranked],
-        "example_ids": [ids[:N_EXAMPLES] for _, ids in ranked],
+        "example_ids": [list(dict.fromkeys(ids))[:N_EXAMPLES] for _, ids in ranked],
+    }
+    return pa.table(columns, schema=_SCHEMA)
+
+
+def missed_table(codes: list[str], input_ids: list[str], n_truths: int) -> pa.Table:
+    """One row per code of missed truths, most frequent first; in no zone, and the share is that of all truths."""
+    groups: dict[str, list[str]] = {}
+    for code, input_id in zip(codes, input_ids, strict=True):
+        groups.setdefault(code, []).append(input_id)
+    ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    columns: dict[str, list[Any]] = {
+        "error_code": [code for code, _ in ranked],
+        "zone": [None] * len(ranked),
+        "count": [len(ids) for _, ids in ranked],
+        "share": [len(ids) / n_truths for _, ids in ranked],
+        "example_ids": [list(dict.fromkeys(ids))[:N_EXAMPLES] for _, ids in ranked],
     }
     return pa.table(columns, schema=_SCHEMA)
 
@@ -84,7 +100,7 @@ def code_table(codes: list[str], zones: NDArray[np.object_], input_ids: list[str
 _SCHEMA = pa.schema(
     [
         pa.field("error_code", pa.string(), nullable=False),
-        pa.field("zone", pa.string(), nullable=False),
+        pa.field("zone", pa.string()),  # null for what was missed
         pa.field("count", pa.int64(), nullable=False),
         pa.field("share", pa.float64(), nullable=False),
         pa.field("example_ids", pa.list_(pa.string()), nullable=False),

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ml_debugger import columns
-from ml_debugger.analysis import Certificate, ZoneLimits, assign_zones, certify, code_table, fit_limits, zone_table
+from ml_debugger.analysis import Certificate, ZoneLimits, assign_zones, certify, fit_limits, zone_table
 from ml_debugger.analysis.intervals import rows_for_promise
 from ml_debugger.errors import EvaluationError, EvaluationWarning, warn
 from ml_debugger.estimation import ErrorModel, FitSettings
@@ -21,6 +21,13 @@ from ml_debugger.service.evaluation_frames import Frames, learn_frames
 from ml_debugger.service.evaluation_metrics import measure_result
 from ml_debugger.service.evaluation_options import EvaluationOptions
 from ml_debugger.service.evaluation_rows import Reader, Rows, group_rows, read_rows
+from ml_debugger.service.evaluation_samples import (
+    aside_table,
+    error_code_table,
+    missed_truths,
+    sample_table,
+    truth_table,
+)
 from ml_debugger.tasks.learning import Labelled, Learned, learn
 from ml_debugger.tasks.scoring import OUTLIER_ZONE
 from ml_debugger.tasks.task import Judged, Task
@@ -50,6 +57,7 @@ class Evaluation:
         zones: One row per zone.
         error_codes: One row per code and zone.
         missed: Truths that no unit covers.
+        truths: What was annotated, to be drawn.
     """
 
     model: ErrorModel
@@ -59,6 +67,7 @@ class Evaluation:
     zones: pa.Table
     error_codes: pa.Table
     missed: pa.Table
+    truths: pa.Table
 
 
 def run_evaluation(
@@ -137,20 +146,24 @@ class _Plan:
     needed: int
     error_rate: float
     several: bool  # inputs have several units, which are not independent
+    words: columns.Words
 
 
 def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _Plan:
     _, whole = task.usable(rows.units, vectors)
-    usable = rows.held_out & whole
+    usable, words = rows.held_out & whole, columns.words_of(task.name)
     groups, copies = group_rows(rows, whole)
     _check_enough(task, rows, usable, groups)
     if copies:
-        rows.notes.append(f"{copies} rows are exact copies of another; copies are kept in one fold and out of the bank")
+        rows.notes.append(
+            f"{copies} {words.units} are exact copies of another; copies are kept in one fold and out of the bank"
+        )
     broken = int((rows.held_out & ~whole).sum())
     if broken:
         _warn(
             rows.notes,
-            f"{broken} held-out rows have NaN or infinite values: they are not learned from and are {OUTLIER_ZONE}",
+            f"{broken} held-out {words.units} have NaN or infinite values: they are not learned from and are "
+            f"{OUTLIER_ZONE}",
         )
     in_bank = _choose_bank(rows, whole)
     is_error = rows.diagnosis.is_error
@@ -169,7 +182,7 @@ def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _
         why_baseline=_why_baseline(rows, errors, count, options),
     )
     if settings.why_baseline is None:
-        _note_extremes(rows, usable, errors, count)
+        _note_extremes(rows, usable, errors, words.units)
     labelled = Labelled(
         rows.units,
         rows.diagnosis.truth,
@@ -180,7 +193,7 @@ def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _
         certifying,
     )
     several = bool((rows.table["unit"].to_numpy() > 0).any())
-    return _Plan(labelled, settings, risk, needed, rate, several)
+    return _Plan(labelled, settings, risk, needed, rate, several, words)
 
 
 def _check_enough(task: Task, rows: Rows, usable: Bool, groups: NDArray[Any]) -> None:
@@ -233,20 +246,22 @@ def _why_baseline(rows: Rows, errors: int, count: int, options: EvaluationOption
     return f"only training rows, {errors} of {count} wrong"
 
 
-def _note_extremes(rows: Rows, usable: Bool, errors: int, count: int) -> None:
+def _note_extremes(rows: Rows, usable: Bool, errors: int, units: str) -> None:
+    count = int(usable.sum())
     if errors == 0:
         _warn(
             rows.notes,
-            f"none of the {count} held-out rows is wrong, so errors cannot be learned; the confidence is calibrated",
+            f"none of the {count} held-out {units} is wrong, so errors cannot be learned; the confidence is calibrated",
         )
     elif errors == count:
         _warn(
-            rows.notes, f"all {count} held-out rows are wrong: check that labels and class ids fit the model's outputs"
+            rows.notes,
+            f"all {count} held-out {units} are wrong: check that labels and class ids fit the model's outputs",
         )
     classes = np.unique(rows.diagnosis.truth[usable])
     if len(classes) == 1:
         rows.notes.append(
-            f"all held-out rows have the annotated class {int(classes[0])}: figures hold for that class only"
+            f"all held-out {units} have the annotated class {int(classes[0])}: figures hold for that class only"
         )
 
 
@@ -277,19 +292,20 @@ def _conclude(task: Task, rows: Rows, plan: _Plan, learned: Learned, options: Ev
     judged = Judged(zones, learned.votes.rows(held), proba)
     codes = task.codes(rows.diagnosis.rows(held), rows.units.label[held], judged, options.min_vote)
     model = ErrorModel(learned.model.arrays, {**learned.model.meta, "limits": limits.to_json()})
-    samples = _samples(
-        rows,
-        {**proba, **task.score_columns(rows.units.rows(held)), "support": support, "zone": zones},
-        codes,
-    )
+    scored = {**proba, **task.score_columns(rows.units.rows(held)), "support": support, "zone": zones}
+    samples = sample_table(rows.table.filter(pa.array(held)), rows.diagnosis.rows(held), scored, codes)
+    ids = samples["input_id"].to_pylist()
+    if rows.aside is not None:
+        samples = pa.concat_tables([samples, aside_table(task, rows.aside, model, limits, options.min_vote)])
     return Evaluation(
         model=model,
         info=_info(rows, plan, learned, limits, promise, options),
         metrics=measure_result(learned, rows, plan.labelled, options),
         samples=samples,
         zones=zone_table(limits, zones, is_error, promise),
-        error_codes=code_table(codes, zones, samples["input_id"].to_pylist()),
-        missed=rows.diagnosis.missed,
+        error_codes=error_code_table(rows, codes, zones, ids),
+        missed=missed_truths(rows),
+        truths=truth_table(task, rows),
     )
 
 
@@ -312,7 +328,8 @@ def _promise(
         total = int(np.ceil(plan.needed / (options.certification_share or 1.0)))
         sentence = (
             f"nothing is promised: an error rate of at most {plan.risk:.2%} with {options.confidence:.0%} confidence "
-            f"takes at least {plan.needed} certification rows; label about {total} held-out rows, there are {count}"
+            f"takes at least {plan.needed} certification {plan.words.units}; label about {total} held-out "
+            f"{plan.words.units}, there are {count}"
         )
         return replace(nothing, sentence=sentence)
     relaxed = None if options.stable_risk or plan.error_rate == 0.0 else plan.error_rate * RELAXED
@@ -325,26 +342,8 @@ def _promise(
         relaxed=relaxed,
         labels=count,
         groups=groups,
+        words=plan.words,
     )
-
-
-def _samples(rows: Rows, scored: dict[str, NDArray[Any]], codes: list[str]) -> pa.Table:
-    """One row per held-out unit: stored columns, scores, truth, and additional fields at the end."""
-    held = pa.array(rows.held_out)
-    table = rows.table.filter(held)
-    names = ("input_id", "id_kind", "recording_id", "unit", "dataset_type", "n_epoch", "label", "score")
-    diagnosis = rows.diagnosis
-    data: dict[str, Any] = {name: table[name] for name in names}
-    data |= {name: pa.array(scored[name]) for name in columns.ERROR_COLUMNS if name in scored}
-    data["zone"] = pa.array(scored["zone"], type=pa.string())
-    data["support"] = pa.array(scored["support"])
-    data["truth"] = pa.array(diagnosis.truth, mask=diagnosis.truth < 0).filter(held)
-    data["is_error"] = pa.array(diagnosis.is_error).filter(held)
-    data["error_code"] = pa.array(codes, type=pa.string())
-    data["ignored"] = pa.array(diagnosis.ignored).filter(held)
-    data |= {name: pa.array(values) for name, values in scored.items() if name not in data}
-    data |= {name: table[name] for name in table.schema.names if name not in data}
-    return pa.table(data)
 
 
 def _info(

@@ -22,10 +22,9 @@ def measure_result(learned: Learned, rows: Rows, labelled: Labelled, options: Ev
     wrong, groups = rows.diagnosis.is_error[held], labelled.groups[held]
     errors, count = int(wrong.sum()), len(wrong)
     low, high = binomial_interval(errors, count)
+    accuracy = {"accuracy": 1.0 - errors / count, "accuracy_low": 1.0 - high, "accuracy_high": 1.0 - low}
     shared = {
-        "accuracy": 1.0 - errors / count,
-        "accuracy_low": 1.0 - high,
-        "accuracy_high": 1.0 - low,
+        **(rows.quality.metrics or accuracy),
         "error_rate": errors / count,
         "error_rate_low": low,
         "error_rate_high": high,

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ml_debugger import columns
 from ml_debugger.errors import ConfigError, EvaluationError, InputError
 from ml_debugger.service.evaluation_options import EvaluationOptions
-from ml_debugger.tasks.task import Diagnosis, Task, Units
+from ml_debugger.tasks.task import Diagnosis, Quality, Task, Units
 from ml_debugger.tasks.units import read_matrix
 
-__all__ = ["Reader", "Rows", "group_rows", "read_rows"]
+__all__ = ["Aside", "Reader", "Rows", "group_rows", "read_rows"]
 
 Reader = Callable[[str, tuple[str, ...], tuple[str, ...] | None], Iterator[pa.RecordBatch]]
 """(kind, columns, dataset_types or None for all) -> newest rows, streamed."""
@@ -27,6 +28,15 @@ Bool = NDArray[np.bool_]
 _LIGHT = ("input_id", "id_kind", "recording_id", "dataset_type", "n_epoch", "unit", "label", "score")
 _TRUTH = ("recording_id", "dataset_type", "truth", "ignored")
 _ONLY_DIAGNOSED = frozenset(columns.VECTORS)  # read a second time, for the rows that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Units of held-out inputs in regions that the truth marks as to be ignored: to be shown, in no figure."""
+
+    table: pa.Table
+    units: Units
+    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Rows:
         fit_on: dataset_types that are held out.
         bank_from: dataset_types of the bank.
         counts: Labelled rows per dataset_type before subsampling.
+        aside: Units in ignored regions; None where there is none.
+        quality: The model's own measures, of all held-out rows before subsampling.
     """
 
     table: pa.Table
@@ -54,6 +66,8 @@ class Rows:
     fit_on: tuple[str, ...]
     bank_from: tuple[str, ...]
     counts: dict[str, int]
+    aside: Aside | None
+    quality: Quality
 
 
 def read_rows(task: Task, read: Reader, fields: Sequence[str], options: EvaluationOptions) -> Rows:
@@ -77,24 +91,42 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
     tags = tuple(sorted(set(truths["dataset_type"].to_pylist())))
     records = _collect(read, columns.RECORDS, (*_LIGHT, *task.reads.records, *fields), tags)
     diagnosis = task.diagnose(records, truths, options.matching)
-    records = records.drop_columns([name for name in task.reads.records if name in _ONLY_DIAGNOSED])
     notes = [*diagnosis.notes, *_count_unlabelled(records, diagnosis)]
     counts = _count_by_tag(records, diagnosis.labelled)
     fit_on, bank_from = choose_roles(tuple(counts), options)
+    quality = _measure_quality(task, records, truths, fit_on, options)
+    notes += quality.notes
+    records = records.drop_columns([name for name in task.reads.records if name in _ONLY_DIAGNOSED])
     kept = _keep(records, diagnosis, (fit_on, bank_from), options, notes)
-    table, diagnosis = records.take(pa.array(kept)), diagnosis.rows(kept)
+    beside = _keep_aside(records, diagnosis, fit_on, options)
+    chosen, count = np.concatenate([kept, beside]), len(kept)
+    taken, judged = records.take(pa.array(chosen)), diagnosis.rows(chosen)
+    units = _read_units(task, read, taken, tuple(sorted({*fit_on, *bank_from})))
+    aside = slice(count, None)
+    table, used = taken.slice(0, count), slice(0, count)
     tag = np.array(table["dataset_type"].to_pylist(), dtype=object)
     return Rows(
         table=table,
-        units=_read_units(task, read, table, tuple(sorted({*fit_on, *bank_from}))),
-        diagnosis=diagnosis,
+        units=units.rows(used),
+        diagnosis=judged.rows(used),
         in_bank=np.isin(tag, bank_from),
         held_out=np.isin(tag, fit_on),
         notes=notes,
         fit_on=fit_on,
         bank_from=bank_from,
         counts=counts,
+        aside=Aside(taken.slice(count), units.rows(aside), judged.rows(aside)) if len(beside) else None,
+        quality=quality,
     )
+
+
+def _measure_quality(
+    task: Task, records: pa.Table, truths: pa.Table, fit_on: tuple[str, ...], options: EvaluationOptions
+) -> Quality:
+    """The model's own measures, of the held-out inputs."""
+    wanted = pa.array(fit_on)
+    held = [table.filter(pc.is_in(table["dataset_type"], value_set=wanted)) for table in (records, truths)]
+    return task.quality(held[0], held[1], options.bootstrap, options.seed)
 
 
 def choose_roles(tags: tuple[str, ...], options: EvaluationOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -155,13 +187,31 @@ def _keep(
             notes.append(
                 f"{cap} of {len(found)} labelled rows of {', '.join(tags)} are used ({what}; seed {options.seed})"
             )
-            found = found[np.argsort(_draws(records.take(pa.array(found)), options.seed), kind="stable")[:cap]]
+            found = _subsample(records, found, cap, options.seed)
         parts.append(found)
-    kept = np.concatenate(parts)
+    return _sorted(records, np.concatenate(parts))
+
+
+def _keep_aside(
+    records: pa.Table, diagnosis: Diagnosis, fit_on: tuple[str, ...], options: EvaluationOptions
+) -> NDArray[np.int64]:
+    """Positions of held-out units in ignored regions, in the same order and with the same cap."""
+    tagged = pc.is_in(records["dataset_type"], value_set=pa.array(fit_on)).to_numpy()
+    found = np.flatnonzero(diagnosis.labelled & diagnosis.ignored & tagged)
+    if len(found) > options.max_fit_rows:
+        found = _subsample(records, found, options.max_fit_rows, options.seed)
+    return _sorted(records, found) if len(found) else found
+
+
+def _subsample(records: pa.Table, found: NDArray[np.int64], cap: int, seed: int) -> NDArray[np.int64]:
+    return found[np.argsort(_draws(records.take(pa.array(found)), seed), kind="stable")[:cap]]
+
+
+def _sorted(records: pa.Table, found: NDArray[np.int64]) -> NDArray[np.int64]:
     keys = ["dataset_type", "input_id", "n_epoch", "recording_id", "unit"]
-    order = pl.DataFrame(records.take(pa.array(kept)).select(keys)).with_row_index("row").sort(keys)["row"]
-    sorted_rows: NDArray[np.int64] = kept[order.to_numpy()]
-    return sorted_rows
+    order = pl.DataFrame(records.take(pa.array(found)).select(keys)).with_row_index("row").sort(keys)["row"]
+    rows: NDArray[np.int64] = found[order.to_numpy()]
+    return rows
 
 
 def _draws(records: pa.Table, seed: int) -> NDArray[np.uint64]:

@@ -163,11 +163,12 @@ class LocalService:
                 "weights_hash": chosen.weights_hash,
                 "options": dict(request.options or {}),
                 "notes": [*notes, *found.info["notes"]],
-                "n_samples": found.samples.num_rows,
+                "n_samples": found.samples.num_rows - found.samples["ignored"].to_pylist().count(True),
                 "error_rate": found.metrics["error_rate"],
                 "created_at": created_at.isoformat(),
             }
-            payload = ResultPayload(info, found.metrics, found.samples, found.zones, found.error_codes, found.missed)
+            tables = (found.samples, found.zones, found.error_codes, found.missed, found.truths)
+            payload = ResultPayload(info, found.metrics, *tables)
             results.save_result(self._workspace, payload, found.model)
         return self.get_result(name)
 

@@ -23,7 +23,8 @@ __all__ = ["list_table", "load_error_model", "load_result", "save_result"]
 
 _ERROR_MODEL = "error_model.safetensors"
 _METRICS = "result.json"
-_TABLES = ("samples", "zones", "error_codes", "missed")
+_TABLES = ("samples", "zones", "error_codes", "missed", "truths")
+_LATER = ("truths",)  # what results of earlier versions lack
 
 _TIME = pa.timestamp("us", tz="UTC")
 _LISTING = pa.schema(
@@ -64,8 +65,17 @@ def load_result(workspace: Workspace, row: ResultRow) -> ResultPayload:
         StoreError: If one cannot be read.
     """
     metrics = json.loads(workspace.artifacts.get(row.result_name, _METRICS))["metrics"]
-    tables = {table: _read_parquet(workspace.artifacts.get(row.result_name, f"{table}.parquet")) for table in _TABLES}
+    tables = {table: _read_table(workspace, row.result_name, table) for table in _TABLES}
     return ResultPayload(info=_info(row), metrics=metrics, **tables)
+
+
+def _read_table(workspace: Workspace, result_name: str, table: str) -> pa.Table:
+    try:
+        return _read_parquet(workspace.artifacts.get(result_name, f"{table}.parquet"))
+    except NotFoundError:
+        if table in _LATER:
+            return pa.table({})
+        raise
 
 
 def load_error_model(workspace: Workspace, result_name: str) -> ErrorModel:

@@ -22,6 +22,7 @@ from ml_debugger.estimation.neighbours import N_VOTES
 from ml_debugger.selection import BBoxStrategy, box_candidates, parse_bbox_strategy
 from ml_debugger.tasks.boxes_in import read_truths
 from ml_debugger.tasks.detection_descriptors import box_descriptors, box_geometry, neighbours, score_log_odds
+from ml_debugger.tasks.detection_quality import NO_OBJECTS, box_quality, boxes_of, image_sizes, shown_truths
 from ml_debugger.tasks.rows import list_column, make_rows
 from ml_debugger.tasks.task import (
     Bool,
@@ -36,14 +37,11 @@ from ml_debugger.tasks.task import (
     Units,
     Votes,
 )
-from ml_debugger.tasks.units import read_matrix
 from ml_debugger.types import ModelOutput
 
 __all__ = ["OBJECT_DETECTION"]
 
 NO_TRUTH: Final = -1
-NO_OBJECTS: Final = -1
-"""``truth_index`` of the row that says an image is annotated and holds no object."""
 
 DET: Final = "det_error_proba"
 CLS: Final = "cls_error_proba"
@@ -132,10 +130,10 @@ def diagnose(records: pa.Table, truth_rows: pa.Table, matching: MatchSettings | 
     objects = truth_rows.filter(pc.not_equal(truth_rows.column("truth_index"), NO_OBJECTS))
     truth_label = objects.column("truth").to_numpy()
     found = match(
-        PredictedBoxes(recording, _boxes(records), label, records.column("score").to_numpy()),
+        PredictedBoxes(recording, boxes_of(records), label, records.column("score").to_numpy()),
         TrueBoxes(
             objects.column("recording_id").to_numpy(),
-            _boxes(objects),
+            boxes_of(objects),
             truth_label,
             objects.column("ignored").to_numpy(zero_copy_only=False).astype(bool),
         ),
@@ -152,13 +150,8 @@ def diagnose(records: pa.Table, truth_rows: pa.Table, matching: MatchSettings | 
         found.ignored,
         _missed(objects.filter(pa.array(found.missed))),
         details={name: getattr(found, name) for name in names},
+        truths=shown_truths(truth_rows, found.missed),
     )
-
-
-def _boxes(rows: pa.Table) -> NDArray[np.float32]:
-    """``(N, 4)``; NaN where there is none."""
-    box = read_matrix(rows, "box")
-    return box if box.shape[1] else np.full((rows.num_rows, 4), np.nan, dtype=np.float32)
 
 
 def _missed(rows: pa.Table) -> pa.Table:
@@ -166,7 +159,7 @@ def _missed(rows: pa.Table) -> pa.Table:
     found = rows.select(["input_id", "id_kind", "dataset_type", "truth"])
     codes = missed_codes(rows.column("truth").to_numpy())
     found = found.append_column("error_code", pa.array(codes, type=pa.string()))
-    for name, side in zip(columns.BOX_COLUMNS, _boxes(rows).T, strict=True):
+    for name, side in zip(columns.BOX_COLUMNS, boxes_of(rows).T, strict=True):
         found = found.append_column(name, pa.array(side, type=pa.float32()))
     return found
 
@@ -290,5 +283,7 @@ OBJECT_DETECTION: Final = Task(
         fallback="box",
     ),
     score_columns=score_columns,
+    quality=box_quality,
+    input_sizes=image_sizes,
     reconcile=reconcile,
 )

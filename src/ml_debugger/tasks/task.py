@@ -15,7 +15,7 @@ from ml_debugger.estimation import ErrorModel, Layout
 from ml_debugger.selection import BBoxStrategy, FilterConfig
 from ml_debugger.types import ModelOutput
 
-__all__ = ["Description", "Diagnosis", "Judged", "Lessons", "Reads", "Task", "Units", "Votes"]
+__all__ = ["Description", "Diagnosis", "Judged", "Lessons", "Quality", "Reads", "Task", "Units", "Votes"]
 
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
@@ -50,7 +50,7 @@ class Units:
     def __len__(self) -> int:
         return len(self.label)
 
-    def rows(self, chosen: NDArray[Any]) -> Units:
+    def rows(self, chosen: NDArray[Any] | slice) -> Units:
         """Some of the units."""
         return Units(
             self.label[chosen],
@@ -74,6 +74,7 @@ class Diagnosis:
         missed: Truths that no unit covers (detection).
         notes: What people should know.
         details: Per name ``(N,)``: what else the task's targets and codes need.
+        truths: What was annotated, to be drawn (detection).
     """
 
     labelled: Bool
@@ -83,9 +84,10 @@ class Diagnosis:
     missed: pa.Table
     notes: tuple[str, ...] = ()
     details: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    truths: pa.Table = field(default_factory=lambda: pa.table({}))
 
-    def rows(self, chosen: NDArray[Any]) -> Diagnosis:
-        """That of some of the units; what was missed stays whole."""
+    def rows(self, chosen: NDArray[Any] | slice) -> Diagnosis:
+        """That of some of the units; what is said of truths stays whole."""
         return Diagnosis(
             self.labelled[chosen],
             self.truth[chosen],
@@ -94,6 +96,7 @@ class Diagnosis:
             self.missed,
             self.notes,
             {name: values[chosen] for name, values in self.details.items()},
+            self.truths,
         )
 
 
@@ -187,6 +190,29 @@ class Reads:
     fallback: str = "logits"
 
 
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good a model is by the task's own measures, in place of the share of right units.
+
+    Attributes:
+        metrics: By name, with ``_low`` and ``_high``; None where a measure is undefined or cannot be had.
+        notes: What people should know.
+    """
+
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def _share_of_right_units(records: pa.Table, truths: pa.Table, draws: int, seed: int) -> Quality:
+    """Most tasks have no measure of their own."""
+    return Quality()
+
+
+def _no_sizes(units: Units) -> NDArray[np.float32]:
+    """Most inputs have no size that matters."""
+    return np.full((len(units), 2), np.nan, dtype=np.float32)
+
+
 def _no_columns(units: Units) -> Mapping[str, NDArray[Any]]:
     """Most tasks add nothing to a score row."""
     return {}
@@ -222,6 +248,8 @@ class Task:
         codes: (Diagnosis, predicted labels, Judged, least share of a vote) -> error codes.
         reads: Stored columns that it looks at.
         score_columns: units -> further columns of their score rows.
+        quality: (record rows, truth rows, bootstrap draws, seed) -> the model's own measures, of held-out rows.
+        input_sizes: units -> ``(U, 2)`` width and height of their inputs in pixels, NaN where unknown.
         reconcile: Error columns as learned one by one -> error columns that fit together; row by row, to the bit.
     """
 
@@ -243,4 +271,6 @@ class Task:
     codes: Callable[[Diagnosis, Int64, Judged, float], list[str]]
     reads: Reads = Reads()
     score_columns: Callable[[Units], Mapping[str, NDArray[Any]]] = _no_columns
+    quality: Callable[[pa.Table, pa.Table, int, int], Quality] = _share_of_right_units
+    input_sizes: Callable[[Units], NDArray[np.float32]] = _no_sizes
     reconcile: Callable[[Mapping[str, Float64]], Mapping[str, Float64]] = _as_they_are

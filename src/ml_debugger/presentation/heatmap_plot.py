@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ml_debugger.columns import ZONES
+from ml_debugger.columns import ZONES, Words, words_of
 from ml_debugger.presentation.frames import as_frame
-from ml_debugger.presentation.palette import Theme, find_theme
+from ml_debugger.presentation.palette import Theme, find_theme, ink_on
 from ml_debugger.presentation.plots import drawing
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ _SMALLEST: Final = 0.5
 _LARGEST: Final = 0.96
 # Cells at least this wide get their count written on them.
 _ROOM_FOR_NUMBERS: Final = 1 / 16
-# Black and white have the same contrast to a colour of this luminance.
-_MID_LUMINANCE: Final = 0.179
 
 HEATMAP_COLUMNS = ("score_low", "score_high", "error_proba_low", "error_proba_high", "count", "error_rate")
 
@@ -50,6 +47,7 @@ def plot_heatmap(
     *,
     title: str = "Heatmap: confidence against error probability",
     theme: str = "light",
+    words: Words | None = None,
 ) -> Axes:
     """Each square is one cell: its size and number say how many rows, its colour how many of them were wrong.
 
@@ -60,6 +58,7 @@ def plot_heatmap(
         ax: Axes to draw on.
         title: Title of the picture.
         theme: ``"light"`` or ``"dark"``.
+        words: What rows are called.
 
     Raises:
         InputError: If a column is missing or the theme is unknown.
@@ -72,7 +71,7 @@ def plot_heatmap(
         _draw_limits(ax, limits, colours)
         squares = _draw_cells(ax, frame[frame["count"] > 0], colours)
         bar = ax.figure.colorbar(squares, ax=ax, fraction=0.046, pad=0.02)
-        bar.set_label("observed error rate of the rows in a square")
+        bar.set_label(f"observed error rate of the {(words or words_of(None)).units} in a square")
         bar.outline.set_visible(False)
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="model's own confidence (score)", ylabel="error probability")
@@ -101,14 +100,8 @@ def _draw_cells(ax: Axes, frame: pd.DataFrame, colours: Theme) -> PatchCollectio
     if len(cells) and (right - left).min() >= _ROOM_FOR_NUMBERS:
         fills = squares.cmap(rate)
         for x, y, n, fill in zip((left + right) / 2, (bottom + top) / 2, count, fills, strict=True):
-            ax.text(x, y, f"{n:.0f}", ha="center", va="center", fontsize=7.5, color=_ink_on(fill), zorder=6)
+            ax.text(x, y, f"{n:.0f}", ha="center", va="center", fontsize=7.5, color=ink_on(fill), zorder=6)
     return squares
-
-
-def _ink_on(fill: NDArray[np.float64]) -> str:
-    """Black or white, whichever reads better on a colour given as ``(4,)`` RGBA."""
-    luminance = float(np.dot(fill[:3] ** 2.2, (0.2126, 0.7152, 0.0722)))
-    return "#000000" if luminance > _MID_LUMINANCE else "#ffffff"
 
 
 def _regions(limits: Mapping[str, float | None]) -> list[_Region]:

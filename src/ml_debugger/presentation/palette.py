@@ -12,12 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ml_debugger.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
-__all__ = ["THEMES", "Theme", "find_theme"]
+__all__ = ["THEMES", "Theme", "find_theme", "ink_on"]
+
+# Black and white have the same contrast to a colour of this luminance.
+_MID_LUMINANCE: Final = 0.179
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +150,9 @@ def find_theme(name: str) -> Theme:
         return THEMES[name]
     except KeyError:
         raise InputError(f"theme: expected one of {sorted(THEMES)}, got {name!r}") from None
+
+
+def ink_on(fill: NDArray[np.float64]) -> str:
+    """Black or white, whichever reads better on a colour given as ``(4,)`` RGBA."""
+    luminance = float(np.dot(fill[:3] ** 2.2, (0.2126, 0.7152, 0.0722)))
+    return "#000000" if luminance > _MID_LUMINANCE else "#ffffff"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_debugger.columns import ZONES
+from ml_debugger.columns import ERROR_PROBA, ZONES, Words, words_of
 from ml_debugger.errors import InputError
 from ml_debugger.presentation.frames import as_frame, equal_mass_bins
 from ml_debugger.presentation.palette import Theme, find_theme
@@ -34,18 +34,19 @@ def drawing(theme: Theme, size: tuple[float, float], ax: Axes | None) -> Iterato
         yield pyplot.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 
 
-def plot_zones(zones: Table, ax: Axes | None = None, *, theme: str = "light") -> Axes:
+def plot_zones(zones: Table, ax: Axes | None = None, *, theme: str = "light", words: Words | None = None) -> Axes:
     """Bars: the share of rows in each zone. Points: the error rate inside it, with its 95 % interval.
 
     Args:
         zones: The zones table of a result.
         ax: Axes to draw on.
         theme: ``"light"`` or ``"dark"``.
+        words: What rows are called.
 
     Raises:
         InputError: If a column is missing or the theme is unknown.
     """
-    colours = find_theme(theme)
+    colours, units = find_theme(theme), (words or words_of(None)).units
     frame = as_frame(zones, ("zone", "count", "share", "error_rate", "error_low", "error_high"))
     frame = frame.set_index("zone").reindex(list(ZONES)).reset_index()
     share = frame["share"].fillna(0).to_numpy(float)
@@ -64,7 +65,7 @@ def plot_zones(zones: Table, ax: Axes | None = None, *, theme: str = "light") ->
             )  # fmt: skip
         reach = np.nanmax(np.concatenate([share, high[known], [0.1]]))
         for row, (count, part, wrong) in enumerate(zip(frame["count"].fillna(0), share, rate, strict=True)):
-            said = "no rows" if not count else f"{part:.0%} of rows ({count:,.0f}), {wrong:.1%} wrong"
+            said = f"no {units}" if not count else f"{part:.0%} of {units} ({count:,.0f}), {wrong:.1%} wrong"
             ax.text(reach * 1.04, row, said, va="center", fontsize=9.5)
         labels = [f"{ZONES[name].category}\n{name}" for name in frame["zone"]]
         ax.set_yticks(rows, labels, fontsize=9)
@@ -72,12 +73,12 @@ def plot_zones(zones: Table, ax: Axes | None = None, *, theme: str = "light") ->
         ax.set_xlim(0, reach * 1.02)
         _percent(ax, "x")
         ax.grid(axis="x")
-        ax.set_xlabel("share of rows (bars), error rate (points)")
-        ax.set_title("Zones: how many rows, and how often they are wrong")
+        ax.set_xlabel(f"share of {units} (bars), error rate (points)")
+        ax.set_title(f"Zones: how many {units}, and how often they are wrong")
     return ax
 
 
-def plot_reliability(
+def plot_reliability(  # noqa: PLR0913 - two curves and how to draw them
     error_proba: FloatArray,
     is_error: FloatArray,
     ax: Axes | None = None,
@@ -85,6 +86,7 @@ def plot_reliability(
     baseline: FloatArray | None = None,
     n_bins: int = 10,
     theme: str = "light",
+    column: str = ERROR_PROBA,
 ) -> Axes:
     """Does a predicted error probability of 20 % mean 20 % errors? Bins hold equal numbers of rows.
 
@@ -95,13 +97,15 @@ def plot_reliability(
         baseline: ``(N,)`` error probabilities to compare with, such as one minus the model's own confidence.
         n_bins: Number of bins.
         theme: ``"light"`` or ``"dark"``.
+        column: Name of the probabilities.
 
     Raises:
         InputError: If the arrays differ in length, ``n_bins`` is not positive, or the theme is unknown.
     """
     colours = find_theme(theme)
     with drawing(colours, (5.4, 4.6), ax) as ax:
-        curves = [("error probability", error_proba, colours.accent, "o")]
+        said = "error probability" if column == ERROR_PROBA else column
+        curves = [(said, error_proba, colours.accent, "o")]
         if baseline is not None:
             curves.insert(0, ("1 - model's own confidence", baseline, colours.contrast, "s"))
         reach = 0.1
@@ -119,7 +123,7 @@ def plot_reliability(
             fontsize=9, rotation=45, rotation_mode="anchor", ha="center", transform_rotates_text=True,
         )  # fmt: skip
         reach = min(1.0, reach * 1.04)
-        ax.set(xlim=(0, reach), ylim=(0, reach), xlabel="predicted error probability", ylabel="observed error rate")
+        ax.set(xlim=(0, reach), ylim=(0, reach), xlabel=f"predicted {said}", ylabel="observed error rate")
         _percent(ax, "x", "y")
         ax.grid()
         ax.legend(loc="upper left")

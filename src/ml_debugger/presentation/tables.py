@@ -8,9 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from ml_debugger.columns import ZONES
+from ml_debugger.columns import ZONES, Words, words_of
 
-__all__ = ["LIMITS", "METRICS", "MetricRow", "ZoneRow", "metric_rows", "moment", "percent", "text_table", "zone_rows"]
+__all__ = [
+    "LIMITS",
+    "METRICS",
+    "PARTS",
+    "MetricRow",
+    "PartRow",
+    "ZoneRow",
+    "limit_meaning",
+    "metric_rows",
+    "moment",
+    "part_rows",
+    "percent",
+    "text_table",
+    "zone_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +38,16 @@ class Metric:
 
 
 METRICS: Final = {
-    "accuracy": Metric("Accuracy", "share of rows where the model is right", share=True, higher_is_better=True),
-    "map": Metric("mAP", "mean average precision over overlaps .50 to .95", higher_is_better=True),
-    "map50": Metric("mAP 50", "mean average precision at overlap .50", higher_is_better=True),
-    "error_rate": Metric("Error rate", "share of rows where the model is wrong", share=True),
+    "accuracy": Metric("Accuracy", "share of {units} where the model is right", share=True, higher_is_better=True),
+    "map": Metric(
+        "mAP",
+        "mean average precision of the recorded boxes over overlaps .50 to .95, as COCO measures it",
+        higher_is_better=True,
+    ),
+    "map50": Metric("mAP 50", "mean average precision of the recorded boxes at overlap .50", higher_is_better=True),
+    "error_rate": Metric("Error rate", "share of {units} where the model is wrong", share=True),
     "auroc": Metric(
-        "AUROC", "how often a wrong row gets a higher error probability than a right one; .5 = chance", False, True
+        "AUROC", "how often a wrong {unit} gets a higher error probability than a right one; .5 = chance", False, True
     ),
     "e_aurc": Metric("E-AURC", "errors kept in excess of a perfect ordering, averaged over all cut-offs; 0 = perfect"),
     "brier": Metric("Brier score", "mean squared distance between error probability and outcome; 0 = perfect"),
@@ -37,10 +55,17 @@ METRICS: Final = {
     "nll": Metric("Log loss", "mean negative log likelihood of the outcomes; 0 = perfect"),
 }
 
+PARTS: Final = {
+    "det_error_proba": "the {unit} is in the wrong place",
+    "cls_error_proba": "its class is wrong, given the right place",
+    "missed_proba": "the image has an object that no {unit} was predicted for",
+}
+"""What probabilities besides ``error_proba`` are about."""
+
 LIMITS: Final = {
-    "min_support": "support below which a row is an aleatoric_hotspot: so few held-out rows lie as far out",
-    "t_lo": "error probability below which a row is stable_coverage; 0 where nothing can be promised",
-    "t_hi": "error probability from which on a row is a hotspot",
+    "min_support": "support below which a {unit} is an aleatoric_hotspot: so few held-out {units} lie as far out",
+    "t_lo": "error probability below which a {unit} is stable_coverage; 0 where nothing can be promised",
+    "t_hi": "error probability from which on a {unit} is a hotspot",
     "c_lo": "confidence below which a hotspot is a recessive_hotspot",
     "c_hi": "confidence from which on a hotspot is a critical_hotspot",
 }
@@ -58,6 +83,22 @@ class MetricRow:
     interval: str
     baseline: str
     baseline_interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """One probability besides ``error_proba`` as text: what it is about, how often it happens, how well it is told."""
+
+    name: str
+    meaning: str
+    rate: str
+    auroc: str
+    interval: str
+    baseline: str
+    brier: str
+    baseline_brier: str
+    ece: str
+    nll: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +129,49 @@ def moment(value: Any) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def metric_rows(metrics: Mapping[str, Any]) -> list[MetricRow]:
+def limit_meaning(name: str, words: Words | None = None) -> str:
+    """What a limit of the zones does; empty for an unknown one."""
+    return _said(LIMITS.get(name, ""), words)
+
+
+def _said(text: str, words: Words | None) -> str:
+    known = words or words_of(None)
+    return text.format(unit=known.unit, units=known.units)
+
+
+def metric_rows(metrics: Mapping[str, Any], words: Words | None = None) -> list[MetricRow]:
     """The metrics of a result as text, in a fixed order; those that the result lacks are left out."""
     baseline = metrics.get("baseline") or {}
     return [
         MetricRow(
             metric.title,
-            metric.meaning,
+            _said(metric.meaning, words),
             _number(metrics[name], metric.share),
             _interval(metrics, name, metric.share),
             _number(baseline.get(name), metric.share),
             _interval(baseline, name, metric.share),
         )
         for name, metric in METRICS.items()
+        if name in metrics
+    ]
+
+
+def part_rows(metrics: Mapping[str, Any], words: Words | None = None) -> list[PartRow]:
+    """The further probabilities of a result, such as those of the parts of a detection; none in classification."""
+    return [
+        PartRow(
+            name,
+            _said(meaning, words),
+            percent(metrics[name].get("error_rate")),
+            _number(metrics[name].get("auroc"), share=False),
+            _interval(metrics[name], "auroc", share=False),
+            _number(metrics[name]["baseline"].get("auroc"), share=False),
+            _number(metrics[name].get("brier"), share=False),
+            _number(metrics[name]["baseline"].get("brier"), share=False),
+            _number(metrics[name].get("ece"), share=False),
+            _number(metrics[name].get("nll"), share=False),
+        )
+        for name, meaning in PARTS.items()
         if name in metrics
     ]
 

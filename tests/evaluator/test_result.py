@@ -1,4 +1,4 @@
-"""The evaluator passes on what it is asked; a result shows what the service found."""
+"""A result shows what the service found."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import pyarrow as pa
 import pytest
 from matplotlib import pyplot
 
-from ml_debugger import evaluator as module
 from ml_debugger.columns import ZONES
-from ml_debugger.errors import ConfigError, InputError, NotFoundError
-from ml_debugger.evaluator import Evaluator, Result
-from ml_debugger.service.contract import EvaluationRequest, ResultPayload, RunKey
-from tests.helpers.fake_service import LISTED, FakeConnection, FakeService
+from ml_debugger.errors import ConfigError, InputError
+from ml_debugger.evaluator import Result
+from ml_debugger.service.contract import ResultPayload, RunKey
 from tests.helpers.payloads import LIMITS, make_payload
 
 RUN = RunKey("toy", "v1")
@@ -31,49 +29,9 @@ def result(payload):
     pyplot.close("all")
 
 
-@pytest.fixture
-def connection(payload, monkeypatch):
-    made = FakeConnection(FakeService(payload))
-    monkeypatch.setattr(module, "connect", lambda *arguments: made)
-    return made
-
-
 def replaced(payload, **parts):
     names = ("info", "metrics", "samples", "zones", "error_codes", "missed")
     return ResultPayload(**{name: getattr(payload, name) for name in names} | parts)
-
-
-class TestEvaluator:
-    def test_evaluation_flushes_first_and_passes_everything_on(self, connection):
-        result = Evaluator("toy", "v1").request_evaluation("m", "r", 3, {"stable_risk": 0.1})
-        assert connection.service.calls == [
-            ("flush", RUN),
-            ("evaluate", EvaluationRequest(RUN, "m", "r", 3, {"stable_risk": 0.1})),
-        ]
-        assert result.result_name == "toy_v1_classification_v1_20260102"
-
-    def test_defaults_are_the_documented_ones(self, connection):
-        Evaluator("toy", "v1").request_evaluation()
-        assert connection.service.calls[-1] == ("evaluate", EvaluationRequest(RUN, "default", None, "latest", None))
-
-    def test_results_are_listed_in_the_public_columns(self, connection):
-        frame = Evaluator("toy", "v1").list_results()
-        assert tuple(frame.columns) == LISTED
-        assert frame["n_epoch"].dtype == "Int64"
-        assert connection.service.calls == [("list_results", (RUN, None, None, "latest"))]
-
-    def test_a_listed_result_can_be_had(self, connection):
-        evaluator = Evaluator("toy", "v1")
-        assert evaluator.get_result(evaluator.list_results()["result_name"][0]).n_epoch == 2
-        assert connection.service.calls[-1][1][1] == RUN
-        with pytest.raises(NotFoundError):
-            evaluator.get_result("other")
-
-    def test_names_and_service_can_be_read(self, connection):
-        evaluator = Evaluator("toy", "v1")
-        assert (evaluator.model_name, evaluator.version_name) == ("toy", "v1")
-        assert evaluator.service_client is connection.service
-        assert repr(evaluator) == "Evaluator(model_name='toy', version_name='v1')"
 
 
 class TestFacts:

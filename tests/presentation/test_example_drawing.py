@@ -1,0 +1,182 @@
+"""Examples as pictures: boxes in the right place, texts within the picture, wrong images refused."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_rgb
+
+from ml_debugger.errors import ConfigError, InputError
+from ml_debugger.presentation.example_drawing import CANVAS, TRUTH, draw_example, find_colour, name_class
+from ml_debugger.presentation.example_plot import draw_pictures, plot_pictures
+from ml_debugger.presentation.examples import Example, Neighbour
+
+pytest.importorskip("supervision")
+GREY = np.full((300, 400, 3), 120, np.uint8)
+EXAMPLE = Example(
+    input_id="street.jpg",
+    box=(100.0, 80.0, 180.0, 160.0),
+    code="DET:SG*:CLS123->456",
+    zone="critical_hotspot",
+    is_error=True,
+    label=456,
+    truth=123,
+    score=0.44,
+    error_proba={"error_proba": 0.91, "det_error_proba": 0.85, "cls_error_proba": 0.12},
+    truths=(Neighbour((110.0, 90.0, 200.0, 170.0), 123), Neighbour((20.0, 20.0, 60.0, 60.0), 7, ignored=True)),
+    others=(Neighbour((90.0, 80.0, 150.0, 150.0), 2),),
+    size=(400, 300),
+)
+MISSED = replace(
+    EXAMPLE, code="DET:NP:CLS123->", zone=None, label=None, score=None, error_proba={}, truths=(), others=()
+)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    pyplot.close("all")
+
+
+def share_of(picture: np.ndarray, colour: str) -> float:
+    return float((np.abs(picture.astype(int) - np.round(np.array(to_rgb(colour)) * 255)).max(axis=2) < 12).mean())
+
+
+def test_the_box_has_the_colour_of_its_zone_and_annotations_are_green():
+    picture = draw_example(GREY, EXAMPLE)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (CANVAS[1], CANVAS[0], 3)
+    assert share_of(picture, find_colour(EXAMPLE)) > 0.01
+    assert share_of(picture, TRUTH) > 0.01
+    assert share_of(draw_example(GREY, replace(EXAMPLE, truths=())), TRUTH) == 0
+    missed = draw_example(GREY, MISSED)
+    assert find_colour(MISSED) == TRUTH
+    assert share_of(missed, TRUTH) > 0.01
+    assert share_of(missed, find_colour(EXAMPLE)) == 0
+
+
+def test_a_box_is_where_it_is_in_the_image():
+    image = GREY.copy()
+    image[80:160, 100:180] = (250, 20, 20)
+    picture = draw_example(image, replace(EXAMPLE, truths=(), others=()))
+    below_the_label = slice(100, None)
+    part = picture[below_the_label]
+    red = np.argwhere((part[..., 0] > 230) & (part[..., 1] < 40))
+    colour = np.round(np.array(to_rgb(find_colour(EXAMPLE))) * 255)
+    frame = np.argwhere(np.abs(part.astype(int) - colour).max(axis=2) < 12)
+    assert np.abs(red.max(axis=0) - frame.max(axis=0)).max() <= 6
+    assert abs(red[:, 1].min() - frame[:, 1].min()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ((300, 400), (0.0, 0.0, 400.0, 300.0)),
+        ((300, 400), (-20.0, -10.0, 30.0, 20.0)),
+        ((300, 400), (398.0, 298.0, 420.0, 310.0)),
+        ((300, 400), (200.0, 150.0, 201.0, 151.0)),
+        ((900, 40), (5.0, 400.0, 30.0, 800.0)),
+        ((30, 900), (5.0, 5.0, 30.0, 25.0)),
+        ((12, 12), (2.0, 2.0, 9.0, 9.0)),
+    ],
+)
+def test_boxes_at_borders_and_images_of_any_form_are_drawn(shape, box):
+    example = replace(EXAMPLE, box=box, truths=(), size=shape[::-1])
+    picture = draw_example(np.full((*shape, 3), 120, np.uint8), example)
+    assert 0 < picture.shape[0] <= CANVAS[1]
+    assert 0 < picture.shape[1] <= CANVAS[0]
+    assert share_of(picture, find_colour(example)) > 0
+
+
+def test_texts_do_not_cover_each_other():
+    several = tuple(
+        Neighbour((100.0, 80.0, 180.0, 160.0 + shift), label) for shift, label in ((0, 1), (1, 123), (2, 3))
+    )
+    texts = []
+    import supervision
+
+    class Spy(supervision.RichLabelAnnotator):
+        def _draw_labels(self, draw, labels, label_properties, detections, custom_color_lookup):
+            texts.append((labels[0], *label_properties[0][:4]))
+            super()._draw_labels(draw, labels, label_properties, detections, custom_color_lookup)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervision, "RichLabelAnnotator", Spy)
+        draw_example(GREY, replace(EXAMPLE, truths=several))
+    said = [text for text, *_ in texts]
+    assert said[-1] == "DET:SG*:CLS123->456  91%"  # on top
+    assert "true 123" in said  # what it belongs to is never left out
+    assert len(said) >= 3
+    for at, (_, *one) in enumerate(texts):
+        assert 0 <= one[0] < one[2] <= CANVAS[0]
+        assert 0 <= one[1] < one[3] <= CANVAS[1]
+        for _, *other in texts[:at]:
+            apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            assert apart
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(InputError, match=r"'street.jpg' has 200 x 100 pixels, but its boxes are of one with 400 x 300"):
+        draw_example(np.zeros((100, 200, 3), np.uint8), EXAMPLE)
+    unknown = replace(EXAMPLE, size=None)
+    assert draw_example(GREY, unknown).size
+    with pytest.raises(InputError, match="boxes that reach to 198, 168; give it as the model got it"):
+        draw_example(np.zeros((100, 150, 3), np.uint8), unknown)
+
+
+def test_class_names():
+    assert [name_class(1, names) for names in (None, ["a", "b"], {1: "b"}, {2: "c"}, ["a"])] == [
+        "1",
+        "b",
+        "b",
+        "1",
+        "1",
+    ]
+
+
+def test_captions_say_code_zone_classes_and_probabilities():
+    long = replace(EXAMPLE, input_id="a" * 60 + ".jpg")
+    pictures = draw_pictures([EXAMPLE, MISSED, long], lambda input_id: GREY, {123: "cup"})
+    box, missed, other = pictures
+    assert box.title == "DET:SG*:CLS123->456  in street.jpg"
+    assert (box.category, box.zone) == ("Over-Confidence", "critical_hotspot")
+    assert box.lines == (
+        "One prediction over several annotations",
+        "predicted 456, annotated cup",
+        "error 91%, place 85%, class 12%; the model's own score 0.44",
+    )
+    assert (missed.category, missed.zone) == ("missed object", "")
+    assert missed.lines == ("An annotation that no prediction belongs to", "annotated cup, not found")
+    assert len(other.title) <= 44
+    assert other.title.endswith(".jpg")
+    assert box.uri().startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_captions_stay_within_the_figure_and_off_each_other(theme, count):
+    code = replace(EXAMPLE, code="DET:SG*:CLS1203->1204")
+    pictures = draw_pictures([code] * count, lambda input_id: GREY)
+    figure = plot_pictures(pictures, title="Examples", theme=theme)
+    assert len(figure.axes) == count
+    figure.canvas.draw()
+    width, height = figure.bbox.size
+    renderer = figure.canvas.get_renderer()
+    texts = [text.get_window_extent(renderer) for ax in figure.axes for text in ax.texts]
+    texts += [figure.legends[0].get_window_extent(renderer)]
+    for at, one in enumerate(texts):
+        assert one.x0 >= 0
+        assert one.x1 <= width
+        assert 0 <= one.y0 < one.y1 <= height
+        assert not any(one.overlaps(other) for other in texts[:at])
+
+
+def test_without_supervision_it_says_what_to_install(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "supervision" else find(name))
+    with pytest.raises(ConfigError, match=r"pip install 'ml-debugger\[detection\]'"):
+        draw_pictures([EXAMPLE], lambda input_id: GREY)

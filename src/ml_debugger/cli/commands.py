@@ -6,30 +6,24 @@ Everything heavy is imported inside the command that needs it, so that ``mldebug
 from __future__ import annotations
 
 import os
-import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
+from ml_debugger.cli.selection import Choice, read_strategy, select, with_scores
 from ml_debugger.errors import MLDebuggerError, MLDebuggerWarning
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ml_debugger.connect import Connection
-    from ml_debugger.service.contract import RunKey, Service
 
 __all__ = ["app", "main"]
 
 EXIT_ERROR: Final = 1
-_EXPORTED: Final = ("input_id", "unit", "label", "score", "error_proba", "zone", "support")
-
 _HELP = """Find the unlabelled samples that your trained model gets wrong.
 
 New here? Run  mldebugger demo  and look at the report that it writes.
@@ -74,7 +68,8 @@ Strategy = Annotated[
     str | None,
     typer.Option(
         help="How to choose: high_error_proba (default), low_error_proba, diverse_error, coverage, badge, "
-        "zone_balanced, random.",
+        "zone_balanced, random; or a strategy as JSON, for detectors a BBoxStrategy such as "
+        '\'{"target_column": "det_error_proba", "top_n": 3}\'.',
         show_default=False,
     ),
 ]
@@ -82,13 +77,26 @@ Zones = Annotated[list[str] | None, typer.Option("--zone", help="Only this zone;
 Conditions = Annotated[
     list[str] | None,
     typer.Option(
-        "--where", help="Only what meets all of these, as in 'error_proba>=0.5,score<0.7'; repeat for alternatives."
+        "--where",
+        help="Only what meets all of these, as in 'error_proba>=0.5,score<0.7'; repeat for alternatives. "
+        "For detectors: only such boxes of an image count.",
     ),
 ]
 DatasetType = Annotated[str, typer.Option(help="Tag of the inputs to choose from.")]
 Seed = Annotated[int, typer.Option(help="For strategies with a random part.")]
 PoolAdaptive = Annotated[
     bool, typer.Option("--pool-adaptive", help="Let --where name error_proba_pool, recalibrated for this pool.")
+]
+
+
+IncludeEmpty = Annotated[
+    bool, typer.Option("--include-empty", help="For detectors: images without a box that counts come last.")
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", help="For detectors: a folder of images named after the input ids, to draw examples from."
+    ),
 ]
 
 
@@ -190,11 +198,13 @@ def show(result_name: ResultName, home: Home = None) -> None:
 
 
 @app.command()
-def report(result_name: ResultName, output: Output = Path("report.html"), home: Home = None) -> None:
+def report(
+    result_name: ResultName, output: Output = Path("report.html"), images: Images = None, home: Home = None
+) -> None:
     """Write a result as one HTML file that needs nothing else."""
     from ml_debugger.evaluator import Result
 
-    typer.echo(Result(_connect(home).service.get_result(result_name)).report(output))
+    typer.echo(Result(_connect(home).service.get_result(result_name)).report(output, images=images))
 
 
 @app.command()
@@ -207,6 +217,7 @@ def query(  # noqa: PLR0913  # an argument for each option of the command line
     dataset_type: DatasetType = "pool",
     seed: Seed = 0,
     pool_adaptive: PoolAdaptive = False,
+    include_empty: IncludeEmpty = False,
     home: Home = None,
 ) -> None:
     """Print the ids of the inputs most worth a look, best first, one per line.
@@ -216,8 +227,8 @@ def query(  # noqa: PLR0913  # an argument for each option of the command line
     Examples: mldebugger query RESULT -n 100;
     mldebugger query RESULT --zone critical_hotspot --where 'error_proba>=0.8'
     """
-    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed, pool_adaptive)
-    for input_id in _select(_connect(home).service, result_name, chosen)["input_id"]:
+    chosen = Choice(n_data, read_strategy(strategy, zone, where), dataset_type, seed, pool_adaptive, include_empty)
+    for input_id in select(_connect(home).service, result_name, chosen)["input_id"]:
         typer.echo(str(input_id))
 
 
@@ -232,115 +243,24 @@ def export(  # noqa: PLR0913  # an argument for each option of the command line
     dataset_type: DatasetType = "pool",
     seed: Seed = 0,
     pool_adaptive: PoolAdaptive = False,
+    include_empty: IncludeEmpty = False,
     home: Home = None,
 ) -> None:
     """Write what `query` would choose, with scores and zones, as CSV (.csv) or JSON lines (.jsonl)."""
     from ml_debugger.presentation.files import find_format, write_text
 
     to_text = find_format(output)
-    chosen = _Choice(n_data, _strategy(strategy, zone, where), dataset_type, seed, pool_adaptive)
+    chosen = Choice(n_data, read_strategy(strategy, zone, where), dataset_type, seed, pool_adaptive, include_empty)
     service = _connect(home).service
-    frame = _with_scores(service, result_name, chosen, _select(service, result_name, chosen))
+    frame = with_scores(service, result_name, chosen, select(service, result_name, chosen))
     path = write_text(output, to_text(frame))
-    typer.echo(f"{len(frame)} inputs in {path}", err=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What to choose: how many, how, among which, with what seed, by which probabilities."""
-
-    n_data: int
-    strategy: str | dict[str, Any]
-    dataset_type: str
-    seed: int
-    pool_adaptive: bool
+    typer.echo(f"{frame['input_id'].nunique()} inputs in {path}", err=True)
 
 
 def _connect(home: str | None) -> Connection:
     from ml_debugger.connect import connect
 
     return connect(home=home, create=False)  # a misspelt place must not become an empty workspace
-
-
-def _strategy(name: str | None, zones: list[str] | None, where: list[str] | None) -> str | dict[str, Any]:
-    """A strategy as the service takes it: a name, or a filter."""
-    chosen: dict[str, Any] = {}
-    if zones:
-        chosen["target_zones"] = zones
-    if where:
-        chosen["conditions"] = [_parse_condition(text) for text in where]
-    if name is not None and chosen:
-        raise typer.BadParameter("--strategy cannot be combined with --zone or --where: a filter is its own strategy")
-    return chosen or name or "high_error_proba"
-
-
-def _parse_condition(text: str) -> dict[str, str]:
-    """``"error_proba>=0.5,score<0.7"`` as ``{"error_proba": ">=0.5", "score": "<0.7"}``."""
-    pairs = [re.fullmatch(r"\s*(\w+)\s*([<>=!].*)", part) for part in text.split(",")]
-    if None in pairs:
-        raise typer.BadParameter(f"--where: expected conditions like 'error_proba>=0.5,score<0.7', got {text!r}")
-    return {pair[1]: pair[2].strip() for pair in pairs if pair}
-
-
-def _run_of(service: Service, result_name: str) -> tuple[RunKey, Mapping[str, Any]]:
-    from ml_debugger.service.contract import RunKey
-
-    info = service.get_result(result_name).info
-    return RunKey(info["model_name"], info["version_name"]), info
-
-
-def _select(service: Service, result_name: str, chosen: _Choice) -> pd.DataFrame:
-    """Ids (as given) and rank values, best first; notes and shortfall go to stderr."""
-    import pandas as pd
-
-    from ml_debugger.ids import restore_ids
-    from ml_debugger.service.contract import QueryRequest
-
-    run, info = _run_of(service, result_name)
-    answer = service.query(
-        QueryRequest(
-            run,
-            result_name,
-            chosen.n_data,
-            chosen.strategy,
-            dataset_type=chosen.dataset_type,
-            n_epoch=info["n_epoch"],
-            weights_hash=info["weights_hash"],
-            seed=chosen.seed,
-            pool_adaptive=chosen.pool_adaptive,
-        )
-    )
-    for note in (*answer.notes, *filter(None, [answer.shortfall])):
-        typer.secho(f"note: {note}", fg="yellow", err=True)
-    ids = pd.Series(restore_ids(answer.input_ids, answer.id_kinds), dtype=object)
-    return pd.DataFrame({"input_id": ids, "rank_value": pd.Series(answer.rank_values, dtype=float)})
-
-
-def _with_scores(service: Service, result_name: str, chosen: _Choice, selected: pd.DataFrame) -> pd.DataFrame:
-    """The chosen ids with what was said about each of their units."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from ml_debugger.service.contract import ScanRequest
-
-    run, info = _run_of(service, result_name)
-    request = ScanRequest(
-        run,
-        "scores",
-        (*_EXPORTED, "error_proba_pool") if chosen.pool_adaptive else _EXPORTED,
-        (chosen.dataset_type,),
-        n_epoch=info["n_epoch"],
-        weights_hash=info["weights_hash"],
-        result_name=result_name,
-        pool_adaptive=chosen.pool_adaptive,
-    )
-    wanted = pa.array(selected["input_id"].astype(str).tolist(), pa.string())
-    found = [batch.filter(pc.is_in(batch["input_id"], wanted)) for batch in service.scan(request)]
-    if not found:
-        return selected
-    units = pa.Table.from_batches(found).to_pandas()
-    ranked = selected.assign(text=selected["input_id"].astype(str))
-    return ranked.merge(units.rename(columns={"input_id": "text"}), on="text", how="left").drop(columns="text")
 
 
 def _list_runs(connection: Connection) -> list[tuple[str, ...]]:

@@ -128,11 +128,12 @@ def _ask_rivals(boxes: Boxes, judged: Bool, folds: Folds) -> tuple[Answered, Ans
         for inside in parts:
             known, asked = np.flatnonzero(~inside & judged), np.flatnonzero(inside)
             for name, rival in RIVALS.items():
-                proba[name][repeat, asked] = found = rival(boxes.rows(known), boxes.rows(asked))
+                both = rival(boxes.rows(known), boxes.rows(np.concatenate([known, asked])))
+                seen, found = both[: len(known)], both[len(known) :]
+                proba[name][repeat, asked] = found
                 if name == BOOSTING:
                     expected[name][repeat, asked] = _boosted_overlap(boxes, known, asked)
                 else:
-                    seen = rival(boxes.rows(known), boxes.rows(known))
                     expected[name][repeat, asked] = _overlap(seen, boxes.iou[known], found)
     return proba, expected
 

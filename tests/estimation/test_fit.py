@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from ml_debugger.estimation import FitSettings, fit
+from ml_debugger.estimation import FitSettings, Layout, fit
 from ml_debugger.estimation.metrics import auroc
 from ml_debugger.estimation.numbers import sigmoid
 from tests.estimation.learners.test_signed_ridge import example
@@ -38,6 +38,32 @@ def test_shuffled_errors_fall_back_to_the_baseline(seed: int) -> None:
     assert re.match(gate + r" \(log loss 0\.\d{3} against 0\.\d{3}(, within chance)?\)$", record["reason"])
     assert abs(auroc(found.out_of_fold["error_proba"], shuffled) - 0.5) < 0.08
     assert not any(path.startswith("error_proba/signed_ridge") for path in found.arrays)
+
+
+def test_a_layout_says_how_clear_the_gain_must_be() -> None:
+    random = np.random.default_rng(0)
+    baseline, hint = random.normal(size=(2, 150))
+    wrong = (random.random(150) < sigmoid(-1 + baseline + 0.4 * hint)).astype(float)
+    records = [
+        fit(hint[:, None], {"t": wrong}, np.arange(150), baseline, FitSettings(layout=Layout(margin=margin))).targets[
+            "t"
+        ]
+        for margin in (1.0, 0.0)
+    ]
+    assert [record["learners"] for record in records] == [[], ["signed_ridge"]]
+    assert "not clearly better than it" in records[0]["reason"]
+    assert records[1]["reason"].startswith("the learned error model: better than the calibrated confidence (log loss")
+
+
+def test_no_margin_still_refuses_errors_that_are_noise() -> None:
+    adopted = 0
+    for seed in range(6):
+        design, wrong = example(600, seed)
+        shuffled = np.random.default_rng(seed).permutation(wrong)
+        settings = FitSettings(layout=Layout(margin=0.0, mixed=True))
+        found = fit(design.descriptors, {"t": shuffled}, np.arange(600), design.baseline, settings)
+        adopted += bool(found.targets["t"]["learners"])
+    assert adopted <= 1
 
 
 @pytest.mark.parametrize(

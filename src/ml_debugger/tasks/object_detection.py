@@ -271,7 +271,7 @@ OBJECT_DETECTION: Final = Task(
     learn=learn,
     describe=describe_units,
     votes=votes_of,
-    layout=Layout(margin=0.0),
+    layout=Layout(margin=0.0, mixed=True),
     baseline=score_log_odds,
     targets=targets,
     codes=codes,

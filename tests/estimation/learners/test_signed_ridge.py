@@ -114,3 +114,27 @@ def test_descriptors_that_say_nothing(descriptors: np.ndarray) -> None:
     arrays, out_of_fold = LEARNER.fit(design, (random.random(200) < 0.3).astype(float), np.arange(200) % 4)
     assert np.isfinite(out_of_fold).all()
     assert np.isfinite(arrays["weights"]).all()
+
+
+def test_mixed_penalties_are_a_mean_that_ends_at_the_best_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    design, wrong = example(400)
+    folds = np.arange(400) % 5
+    best, alone = module.fit(design, wrong, folds)
+    mixed = Design(design.descriptors, design.baseline, Layout(mixed=True))
+    arrays, out_of_fold = module.fit(mixed, wrong, folds)
+    assert (arrays["weights"][1:] >= 0).all()
+    assert np.abs(out_of_fold - alone).max() > 1e-3
+    np.testing.assert_allclose(out_of_fold, alone, atol=0.5)
+    monkeypatch.setattr(module, "SPREAD", 1e-9)  # every penalty but the best weighs nothing
+    arrays, out_of_fold = module.fit(mixed, wrong, folds)
+    np.testing.assert_allclose(out_of_fold, alone)
+    np.testing.assert_allclose(arrays["weights"], best["weights"])
+    monkeypatch.setattr(module, "SPREAD", 1e9)  # all weigh the same
+    monkeypatch.setattr(module, "_line", lambda values, wrong: (0.0, 1.0))
+    arrays, out_of_fold = module.fit(mixed, wrong, folds)
+    singles = []
+    for penalty in module.PENALTIES:
+        monkeypatch.setattr(module, "PENALTIES", (penalty,))
+        singles.append(module.fit(design, wrong, folds))
+    np.testing.assert_allclose(arrays["weights"], np.mean([one["weights"] for one, _ in singles], axis=0), atol=1e-3)
+    np.testing.assert_allclose(out_of_fold, np.mean([one for _, one in singles], axis=0), atol=1e-3)

@@ -26,12 +26,15 @@ class Layout:
         cautious_anchors: The anchors where only those are used.
         margin: By how many standard errors the learned log loss must be below the baseline's for the learned score to
             be adopted. Shrunk towards the baseline and fitted on few errors, it needs none.
+        mixed: Whether strengths of shrinkage are averaged by how well they do, instead of the best being taken: where
+            errors are few, the best is so by chance.
     """
 
     anchors: tuple[int, ...] = ()
     cautious: tuple[int, ...] = ()
     cautious_anchors: tuple[int, ...] = ()
     margin: float = 1.0
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

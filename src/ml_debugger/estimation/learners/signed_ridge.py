@@ -25,10 +25,11 @@ CAUTION: Final = 0.4
 """Share of the cautious regression where a layout names cautious columns; see docs/decisions/0006."""
 CUT: Final = 0.002  # share of the rows at each end beyond which a descriptor does not count for more
 STEPS: Final = 300
+SPREAD: Final = 4.0  # a penalty whose out-of-fold log-likelihood is so much lower weighs 1 / e where they are mixed
 
 
 def fit(design: Design, target: NDArray[Any], folds: Int64) -> tuple[Arrays, Float64]:
-    """Arrays and out-of-fold log-odds; each penalty is the one with the lowest out-of-fold log loss."""
+    """Arrays and out-of-fold log-odds; each penalty is the one with the lowest out-of-fold log loss, or a mean."""
     wrong = np.asarray(target, dtype=np.float64)
     table = design.table()
     span = _span(table)
@@ -43,7 +44,7 @@ def fit(design: Design, target: NDArray[Any], folds: Int64) -> tuple[Arrays, Flo
     weights, out_of_fold, penalties = np.zeros(1 + columns.shape[1]), np.zeros(len(wrong)), []
     for share, chosen, anchors in parts:
         anchored = [chosen.index(1 + anchor) for anchor in anchors] or [0]
-        penalty, found, mine = _fit_part(columns[:, chosen], wrong, folds, anchored)
+        penalty, found, mine = _fit_part(columns[:, chosen], wrong, folds, anchored, layout.mixed)
         weights[0] += share * found[0]
         weights[1 + np.array(chosen)] += share * found[1:]
         out_of_fold += share * mine
@@ -74,11 +75,16 @@ def _standardised(span: NDArray[Any], table: Float64) -> Float64:
     return np.asarray(inside)
 
 
-def _fit_part(columns: Float64, wrong: Float64, folds: Int64, anchors: Sequence[int]) -> tuple[float, Float64, Float64]:
-    """Penalty, ``(1 + K,)`` offset and weights, and out-of-fold log-odds, all on the scale of log-odds."""
+def _fit_part(
+    columns: Float64, wrong: Float64, folds: Int64, anchors: Sequence[int], mixed: bool
+) -> tuple[float, Float64, Float64]:
+    """Penalty, ``(1 + K,)`` offset and weights, and out-of-fold log-odds, all on the scale of log-odds.
+
+    Mixed penalties give the mean of all weights; the penalty told is the one that weighs most.
+    """
     prior = np.zeros(columns.shape[1])
     prior[list(anchors)] = _line(columns[:, list(anchors)].mean(axis=1), wrong)[1] / len(anchors)
-    best, path = (np.inf, PENALTIES[0], np.zeros(len(wrong))), dict[int, Float64]()
+    path, tried = dict[int, Float64](), []
     for penalty in PENALTIES:
         out_of_fold = np.empty(len(wrong))
         for fold in np.unique(folds).tolist():
@@ -86,12 +92,17 @@ def _fit_part(columns: Float64, wrong: Float64, folds: Int64, anchors: Sequence[
             found = _solve(columns[~inside], wrong[~inside], penalty, prior, path.get(fold))
             path[fold] = found
             out_of_fold[inside] = found[0] + columns[inside] @ found[1:]
-        loss = float(log_loss(sigmoid(out_of_fold), wrong).mean())
-        if loss < best[0]:
-            best = loss, penalty, out_of_fold
-    _, penalty, out_of_fold = best
+        tried.append((float(log_loss(sigmoid(out_of_fold), wrong).mean()), penalty, out_of_fold))
+    best, penalty, out_of_fold = min(tried, key=lambda one: one[0])
+    parts = [(1.0, penalty)]
+    if mixed:
+        shares = np.exp([len(wrong) * (best - loss) / SPREAD for loss, _, _ in tried])
+        shares /= shares.sum()
+        parts = [(share, one[1]) for share, one in zip(shares.tolist(), tried, strict=True)]
+        out_of_fold = np.asarray(sum(share * one[2] for share, one in zip(shares, tried, strict=True)))
     offset, slope = _line(out_of_fold, wrong)
-    weights = slope * _solve(columns, wrong, penalty, prior, None)
+    solved = [share * _solve(columns, wrong, one, prior, None) for share, one in parts]
+    weights = slope * np.asarray(sum(solved[1:], solved[0]))
     weights[0] += offset
     return penalty, weights, offset + slope * out_of_fold
 

@@ -14,16 +14,20 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 say = @printf '\n\033[1m== %s\033[0m\n' $(1)
 
-.PHONY: help demo test test-slow format check docs bench bench-errors bench-learning build clean
+.PHONY: help demo demo-detection test test-slow format check docs bench bench-errors bench-learning build clean
 
 help: ## this list
 	@echo 'MLdebugger. Usage: make <target>'
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
-		while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.demo ## the main job on real data: trace, evaluate, query, five active-learning rounds (about 3 minutes)
 	$(call say,'Running the demo')
 	$(BIN)/mldebugger demo $(DEMO_ARGS)
+
+demo-detection: $(VENV)/.demo ## the same for a detector, box by box: trace, evaluate, query, flags (about 2 minutes)
+	$(call say,'Running the demo of object detection')
+	$(BIN)/mldebugger demo detection $(DEMO_ARGS)
 
 test: $(VENV)/.dev ## all tests but the slow ones, with branch coverage
 	$(call say,'Running the tests')

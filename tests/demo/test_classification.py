@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -43,10 +42,6 @@ def test_curves_are_reported_as_measured(curves):
     assert "with 80 labels it has the 80.5% that random has with 180" in report
     assert "diverse_error is -3.0 points" in report
     assert "it did not reach the 80.5% that random has with 180 labels" in report
-
-
-def test_auroc_of_a_known_case():
-    assert classification._auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])) == 0.75
 
 
 @pytest.fixture(scope="module")

@@ -124,15 +124,15 @@ def _about(
 
 @app.command()
 def demo(
-    name: Annotated[str, typer.Argument(help="Which demo.")] = "classification",
+    name: Annotated[str, typer.Argument(help="Which demo: classification or detection.")] = "classification",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures and report.")] = Path(
         "mldebugger-demo"
     ),
     home: Annotated[str | None, typer.Option(help="Keep the workspace here; default: a temporary one.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of active learning.")] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Times that active learning is repeated.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of active learning (classification).")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Times that active learning is repeated (classification).")] = 3,
 ) -> None:
-    r"""Run the whole flow on real data, in about two minutes.
+    r"""Run the whole flow on real data, in two to three minutes.
 
     Needs the demo extra: pip install 'ml-debugger\[demo]'
     """

@@ -50,6 +50,12 @@ DEMOS: Final = {
         ("torch", "sklearn"),
         "demo",
     ),
+    "detection": Demo(
+        "a small detector on composed scenes of the same digits, short of annotated images",
+        "ml_debugger.demo.detection",
+        ("torch", "sklearn", "supervision", "pycocotools"),
+        "demo",
+    ),
 }
 
 

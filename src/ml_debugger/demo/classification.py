@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,9 +18,10 @@ import numpy as np
 from ml_debugger.data_filter import ClassificationDataFilter
 from ml_debugger.demo import DemoOptions
 from ml_debugger.demo.digits import Digits, batches, load_digits, predict, train
+from ml_debugger.demo.findings import WIDTH, auroc, save_pictures, torch_threads, zone_lines
 from ml_debugger.evaluator import Evaluator, Result
 from ml_debugger.presentation.progress import tracked
-from ml_debugger.presentation.tables import percent, text_table, zone_rows
+from ml_debugger.presentation.tables import percent, text_table
 from ml_debugger.training import ClassificationTracer
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ __all__ = ["run"]
 
 MODEL_NAME: Final = "digits_cnn"
 N_QUERY: Final = 50
-_WIDTH: Final = 110
 CONTROL: Final = "random"
 STRATEGIES: Final = ("high_error_proba", "diverse_error", "badge", "zone_balanced", "coverage")
 LEARNERS: Final = ("high_error_proba", "diverse_error")
@@ -50,16 +51,8 @@ class _Scored:
 
 def run(options: DemoOptions, say: Say) -> None:
     """Run the demo: one model looked at closely, then active learning against random selection."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # for a model and batches this small, handing work to more threads costs more than it gains
-    try:
+    with torch_threads(1):  # for a model and batches this small, handing work to more costs more than it gains
         _run(options, say)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(options: DemoOptions, say: Say) -> None:
@@ -74,7 +67,7 @@ def _run(options: DemoOptions, say: Say) -> None:
     scored = _score_pool(model, digits, split, version_name="close-up", n_epoch=0)
     say(f"Result   {scored.result.result_name}")
     for note in scored.result.notes:
-        say(textwrap.fill(f"Note     {note}", _WIDTH, subsequent_indent=" " * 9))
+        say(textwrap.fill(f"Note     {note}", WIDTH, subsequent_indent=" " * 9))
     scores = scored.data_filter.scores()
     scores["is_error"] = scores["label"].to_numpy() != digits.labels[scores["input_id"].to_numpy(int)]
     say("\n" + _zone_report(scored.result, scores))
@@ -108,22 +101,13 @@ def _score_pool(
 
 
 def _zone_report(result: Result, scores: pd.DataFrame) -> str:
-    """Zones as the result describes them, beside what happened in the pool."""
-    rows = []
-    for row in zone_rows(result.zones.to_dict("records")):
-        inside = scores[scores["zone"] == row.zone]
-        rate = percent(inside["is_error"].mean()) if len(inside) else "-"
-        share = percent(len(inside) / len(scores))
-        rows.append((row.zone, row.share, row.error_rate, row.interval, share, rate))
-    headers = ("zone", "share of val", "error rate", "95% interval", "share of pool", "TRUE error rate")
-    promises = [row.promise for row in zone_rows(result.zones.to_dict("records")) if row.promise]
+    """Zones as the result describes them beside what happened in the pool, and how well its errors are found."""
     wrong = scores["is_error"].to_numpy(bool)
-    ours, own = (_auroc(value, wrong) for value in (scores["error_proba"], 1 - scores["score"]))
+    ours, own = (auroc(value, wrong) for value in (scores["error_proba"], 1 - scores["score"]))
     return "\n".join(
         [
             "Zones    what the labelled data says, and what is true of the pool",
-            text_table(headers, rows, right=range(1, 6)),
-            *(textwrap.fill(f"Promise  {promise}", _WIDTH, subsequent_indent=" " * 9) for promise in promises),
+            *zone_lines(result, scores),
             f"AUROC    of finding the pool's errors: error probability {ours:.3f}, model's own confidence {own:.3f}",
         ]
     )
@@ -209,25 +193,11 @@ def _saved(mean: pd.DataFrame, strategy: str) -> str:
     return f"with {reached[0]} labels it has the {percent(goal)} that {CONTROL} has with {last}"
 
 
-def _write_pictures(result: Result, curves: pd.DataFrame, options: DemoOptions) -> dict[str, Any]:
-    from matplotlib import pyplot
-
+def _write_pictures(result: Result, curves: pd.DataFrame, options: DemoOptions) -> dict[str, Path]:
     from ml_debugger.presentation.plots import plot_learning_curves
 
-    pictures: dict[str, tuple[str, Callable[[], Any]]] = {
-        "learning curves": ("learning_curves.png", lambda: plot_learning_curves(curves, control=CONTROL)),
-        "heatmap": ("heatmap.png", result.plot_heatmap),
-        "zones": ("zones.png", result.plot_zones),
-        "reliability": ("reliability.png", result.plot_reliability),
-    }
-    paths = {}
-    for title, (name, draw) in pictures.items():
-        paths[title] = (options.out / name).absolute()
-        draw()
-        pyplot.savefig(paths[title], dpi=160)
-        pyplot.close()
-    paths["report"] = result.report(options.out / "report.html")
-    return paths
+    further = {"learning curves": lambda: plot_learning_curves(curves, control=CONTROL)}
+    return save_pictures(result, further, options.out)
 
 
 def _sizes(split: dict[str, list[int]]) -> str:
@@ -237,10 +207,3 @@ def _sizes(split: dict[str, list[int]]) -> str:
 
 def _accuracy(model: nn.Module, digits: Digits, ids: list[int]) -> float:
     return float((predict(model, digits, ids)[0] == digits.labels[ids]).mean())
-
-
-def _auroc(value: Any, is_error: Any) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    area: float = roc_auc_score(is_error, value)
-    return area

@@ -41,7 +41,9 @@ class Detect(nn.Module):
     def _inference(self, raw: dict[str, Any]) -> torch.Tensor:
         centres, sizes = [], []
         for level, stride in zip(raw["feats"], STRIDES, strict=True):
-            down, across = torch.meshgrid(*(torch.arange(n) + 0.5 for n in level.shape[-2:]), indexing="ij")
+            down, across = torch.meshgrid(
+                *(torch.arange(n, device=level.device) + 0.5 for n in level.shape[-2:]), indexing="ij"
+            )
             centres.append(torch.stack([across, down]).flatten(1) * stride)
             sizes.append(torch.full_like(centres[-1], 2.0 * stride))
         centre = torch.cat(centres, 1) + 4 * raw["boxes"][:, :2].tanh()
@@ -92,7 +94,8 @@ class TinyYolo(nn.Module):
 
     def _detect(self, images: list[np.ndarray], conf: float, iou: float, max_det: int) -> list[Any]:
         boxed, places = zip(*(_letter_box(image) for image in images), strict=True)
-        decoded, _ = self.predictor(torch.stack(boxed))
+        device = self.predictor.model[0].weight.device
+        decoded, _ = self.predictor(torch.stack(boxed).to(device))
         results = []
         for rows, image, (gain, pad) in zip(decoded, images, places, strict=True):
             if self.model.model[-1].end2end:
@@ -104,8 +107,8 @@ class TinyYolo(nn.Module):
                 chosen = (score > conf).nonzero()[:, 0]
                 kept = chosen[batched_nms(boxes[chosen], score[chosen], label[chosen], iou)][:max_det]
             height, width = image.shape[:2]
-            own = (boxes[kept] - pad) / gain
-            own = own.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+            own = (boxes[kept] - pad.to(device)) / gain.to(device)
+            own = own.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
             inner = SimpleNamespace(xyxy=own, conf=score[kept], cls=label[kept].float())
             results.append(SimpleNamespace(boxes=inner, orig_shape=(height, width)))
         return results

@@ -147,7 +147,7 @@ def test_captions_say_code_zone_classes_and_probabilities():
     assert box.lines == (
         "One prediction over several annotations",
         "predicted 456, annotated cup",
-        "error 91%, place 85%, class 12%; the model's own score 0.44",
+        "error 91%, place 85%, class 12%; score 0.44",
     )
     assert (missed.category, missed.zone) == ("missed object", "")
     assert missed.lines == ("An annotation that no prediction belongs to", "annotated cup, not found")

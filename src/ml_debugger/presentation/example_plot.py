@@ -124,7 +124,7 @@ def _numbers(example: Example) -> list[str]:
         return []
     names = {"error_proba": "error", "det_error_proba": "place", "cls_error_proba": "class"}
     said = [f"{names[name]} {percent(value, 0)}" for name, value in example.error_proba.items()]
-    return [f"{', '.join(said)}; the model's own score {example.score:.2f}"]
+    return [f"{', '.join(said)}; score {example.score:.2f}"]
 
 
 def _capital(text: str) -> str:

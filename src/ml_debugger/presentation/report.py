@@ -86,7 +86,7 @@ def render_report(parts: ReportParts) -> str:
     environment = Environment(
         loader=PackageLoader("ml_debugger.presentation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    codes = _wrong_codes(parts)
+    codes, missed = _wrong_codes(parts), _missed_codes(parts)
     return environment.get_template("report.html.jinja").render(
         info=parts.info,
         headline=_headline(parts, len(as_frame(parts.samples))),
@@ -99,7 +99,8 @@ def render_report(parts: ReportParts) -> str:
         codes=_code_rows(codes),
         n_codes=len(codes),
         kinds=_kind_rows(parts),
-        missed=_missed_rows(parts),
+        missed=_code_rows(missed),
+        n_missed=len(missed),
         examples=parts.examples,
         truth_colour=TRUTH,
         facts=_facts(parts.info),
@@ -146,10 +147,6 @@ def _missed_codes(parts: ReportParts) -> pd.DataFrame:
     """The codes of what was missed: they are in no zone."""
     codes = as_frame(parts.error_codes, ("error_code", "zone", "count", "share", "example_ids"))
     return codes[codes["zone"].isna()]
-
-
-def _missed_rows(parts: ReportParts) -> list[dict[str, str]]:
-    return _code_rows(_missed_codes(parts))
 
 
 def _kind_rows(parts: ReportParts) -> list[tuple[str, str, str, str]]:

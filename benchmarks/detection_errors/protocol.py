@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -88,7 +88,8 @@ def answer(detector: Detector, score_thresh: float, repeats: int, cache: Path | 
             learned, found, promise = _ours(run, known, asked, repeat)
             zone[repeat, asked], promised[repeat, asked] = found["zone"], promise
             ours[repeat, asked] = found[columns.ERROR_PROBA]
-            overlap[repeat, asked] = _overlap(learned, boxes.iou[known], found["det_error_proba"])
+            tables = (_log_odds(boxes.score[rows], said) for rows, said in ((known, learned), (asked, found)))
+            overlap[repeat, asked] = _line_overlap(*tables, boxes.iou[known])
     proba, expected = _kept(boxes, judged, folds, cache)
     return Answers(
         image[judged],
@@ -146,8 +147,8 @@ def _folds(image: NDArray[np.int64], n_images: int, seed: int) -> Iterator[NDArr
 
 def _ours(
     run: Run, known: NDArray[np.int64], asked: NDArray[np.int64], seed: int
-) -> tuple[Float64, dict[str, NDArray[Any]], float]:
-    """Out-of-fold det_error_proba of the boxes learned from; errors and zones of boxes of other images; the promise."""
+) -> tuple[dict[str, Float64], dict[str, NDArray[Any]], float]:
+    """Out-of-fold errors of the boxes learned from; errors and zones of boxes of other images; the promise."""
     records = run.tables[columns.RECORDS]
     others = pa.array(np.unique(records["recording_id"].to_numpy()[asked]))
 
@@ -161,12 +162,29 @@ def _ours(
         warnings.simplefilter("ignore", MLDebuggerWarning)
         found = run_evaluation(request, TASK, read)
         scored = score_rows(TASK, found.model, records.take(pa.array(asked)), "r")
-    samples = (found.samples[name].to_pylist() for name in ("recording_id", "unit", "det_error_proba"))
-    rows = {(recording, unit): value for recording, unit, value in zip(*samples, strict=True)}
-    keys = zip(*(records[name].to_numpy()[known].tolist() for name in ("recording_id", "unit")), strict=True)
+    keys = ("recording_id", "unit")
+    place = {key: row for row, key in enumerate(zip(*(found.samples[name].to_pylist() for name in keys), strict=True))}
+    wanted = zip(*(records[name].to_numpy()[known].tolist() for name in keys), strict=True)
+    order = np.array([place[key] for key in wanted])
+    learned = {name: found.samples[name].to_numpy()[order] for name in columns.ERROR_COLUMNS}
     answers = {name: scored[name].to_numpy(zero_copy_only=False) for name in (*columns.ERROR_COLUMNS, "zone")}
     promise = found.info["promise"]
-    return np.array([rows[key] for key in keys]), answers, promise["risk"] if promise["rows"] else np.nan
+    return learned, answers, promise["risk"] if promise["rows"] else np.nan
+
+
+def _log_odds(score: Float64, said: Mapping[str, NDArray[Any]]) -> Float64:
+    """``(N, 4)`` what the product says of a box besides its score, as log-odds."""
+    values = np.stack([1.0 - score, *(said[name] for name in columns.ERROR_COLUMNS)], axis=1)
+    inside = np.clip(values.astype(np.float64), 1e-4, 1.0 - 1e-4)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def _line_overlap(known: Float64, asked: Float64, iou: Float64) -> Float64:
+    """The overlap that goes with score and error probabilities: least squares on the boxes learned from."""
+    from sklearn.linear_model import LinearRegression
+
+    line = LinearRegression().fit(known, iou)
+    return _overlap(-line.predict(known), iou, -line.predict(asked))
 
 
 def _overlap(known: Float64, iou: Float64, asked: Float64) -> Float64:

@@ -106,7 +106,8 @@ def select(service: Service, result_name: str, chosen: Choice) -> pd.DataFrame:
         )
     )
     for note in (*answer.notes, *filter(None, [answer.shortfall])):
-        typer.secho(f"note: {note}", fg="yellow", err=True)
+        said = note.replace("include_empty=True", "--include-empty")
+        typer.secho(f"note: {said}", fg="yellow", err=True)
     ids = pd.Series(restore_ids(answer.input_ids, answer.id_kinds), dtype=object)
     return pd.DataFrame({"input_id": ids, "rank_value": pd.Series(answer.rank_values, dtype=float)})
 

@@ -162,6 +162,49 @@ def test_a_threshold_at_the_value_of_an_image_flags_it(
     assert seen.flagged(live) == set(seen.data_filter.query(10 * POOL, live))
 
 
+def detect_broken(images: list[tuple[Detector, int]]) -> list[dict[str, np.ndarray]]:
+    """The first box of every third image has no place."""
+    output = detect(images)
+    for found, (_, number) in zip(output, images, strict=True):
+        if number % 3 == 0:
+            found["boxes"] = found["boxes"].copy()
+            found["boxes"][:1] = np.nan
+    return output
+
+
+@pytest.mark.filterwarnings("ignore::ml_debugger.errors.NonFiniteWarning")
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"weight_column": "age", "aggregation": "median", "top_n": 2},
+        {"weight_column": "age", "bbox_filter": {"conditions": [{"night": "==1", "error_proba": "<1"}]}},
+        {"weight_column": "pred_size", "top_n": 1},
+        {
+            "bbox_filter": {"target_zones": ["aleatoric_hotspot"], "conditions": [{"age": ">=5"}]},
+            "aggregation": "median",
+        },
+    ],
+    ids=str,
+)
+def test_flags_equal_query_with_fields_of_ones_own_and_boxes_that_are_not_finite(
+    result: Any, config: dict[str, Any]
+) -> None:
+    fields = [{"name": "age", "type": "float"}, {"name": "night", "type": "int"}]
+    live = {**config, "img_error_threshold": 0.45}
+    source, flags = Detector(POOL, 2), {}
+    data_filter = ObjectDetectionDataFilter(detect_broken, "boxes", "v1", filter_config=live, additional_fields=fields)
+    for images, ids in batches(source, POOL):
+        age = [float("nan") if number % 7 == 0 else float(number % 9) for number in ids]
+        _, batch_flags = data_filter(images, ids, age=age, night=[number % 2 for number in ids])
+        flags.update(zip(ids, batch_flags, strict=True))
+    flagged = {input_id for input_id, flag in flags.items() if flag}
+    expected = values(data_filter, config)
+    assert set(data_filter.query(10 * POOL, live)) == flagged
+    assert flagged == {one for one, value in expected.items() if value >= 0.45}
+    assert 0 < len(flagged) < POOL
+    assert (data_filter.scores()["label"] == -1).any()
+
+
 class Seen:
     """A filled filter whose batches can be flagged again under other strategies."""
 

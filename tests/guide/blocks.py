@@ -54,6 +54,11 @@ def depths(*ranges: tuple[int, int, int]) -> dict[int, int]:
     return {line: depth for first, last, depth in ranges for line in range(first, last + 1)}
 
 
+def blocks() -> list[Block]:
+    """Every block of this file."""
+    return [value for value in globals().values() if isinstance(value, Block)]
+
+
 INITIALIZE = Block(16, 22)
 INITIALIZE_REAL_TIME = Block(25, 31)
 RESULT_NAME = Block(74, 75)
@@ -73,3 +78,17 @@ ACTIVE_LEARNING = Block(359, 375, depths((361, 375, 1)))
 EPOCH = Block(380, 386)
 EPOCH_SOLUTION = Block(389, 393)
 VERSION_SOLUTION = Block(394, 395)
+
+DETECTION_INITIALIZE = Block(37, 43)
+DETECTION_INITIALIZE_REAL_TIME = Block(47, 53)
+DETECTION_QUERY_SORT = Block(166, 169)
+DETECTION_QUERY_BOXES = Block(177, 184)
+DETECTION_COMPLETE = Block(
+    267,
+    312,
+    depths((286, 287, 1), (288, 288, 2), (307, 308, 1), (309, 309, 2), (310, 310, 1), (311, 311, 2), (312, 312, 3)),
+)
+
+# From the first line to the last: what the guide says of 3D alone, and lines that comment on code beside a block.
+OF_3D = ((55, 71), (313, 356))
+COMMENTS = ((389, 391),)

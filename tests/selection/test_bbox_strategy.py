@@ -22,7 +22,7 @@ from ml_debugger.selection import (
     parse_bbox_strategy,
     ranked_frame,
 )
-from ml_debugger.selection.box_aggregation import aggregate_boxes, box_order
+from ml_debugger.selection.box_aggregation import Boxes, aggregate_boxes, box_order
 from tests.helpers.box_aggregation_reference import image_values
 from tests.helpers.selection_examples import operators
 
@@ -248,7 +248,13 @@ def test_boxes_of_a_pool_are_ordered_as_one_sort_would(sizes: list[int], seed: i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(box_aggregation, "FEW", 0)
         patch.setattr(box_aggregation, "AT_A_TIME", 3)
+        patch.setattr(box_aggregation, "BLOCK", 5)
         found = box_order(image, value, unit)
+        values = box_aggregation.image_values(Boxes(image, unit, value, value + 0.5), top_n=3, median=True)
+    rows = np.lexsort((unit, -value, image))
+    whole = aggregate_boxes(image[rows], value[rows], value[rows] + 0.5, top_n=3, median=True)
+    np.testing.assert_array_equal(values.value, whole.value)
+    np.testing.assert_array_equal(values.first, rows[whole.first])
     np.testing.assert_array_equal(found, np.lexsort((unit, -value, image)))
 
 

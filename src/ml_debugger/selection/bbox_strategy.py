@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from ml_debugger.columns import ERROR_COLUMNS, ERROR_PROBA, NUMERIC_COLUMNS
 from ml_debugger.errors import ConfigError
-from ml_debugger.selection.box_aggregation import Aggregated, Float64, aggregate_boxes, box_order
+from ml_debugger.selection.box_aggregation import Aggregated, Boxes, Float64, image_values
 from ml_debugger.selection.candidates import CARRIED, check_columns, matches, numeric_arrow_fields, present, selects
 from ml_debugger.selection.configs import Config, Count, FilterConfig, Number, Text
 from ml_debugger.selection.ranked_frame import with_details
@@ -145,13 +145,11 @@ def _ranked(frame: pl.LazyFrame, config: BBoxStrategy) -> pl.DataFrame:
     image, unit = boxes["recording_id"].to_numpy(), boxes["unit"].to_numpy()
     value = boxes[config.target_column].cast(pl.Float64).to_numpy()
     weight = None if config.weight_column is None else boxes[config.weight_column].cast(pl.Float64).to_numpy()
-    order = box_order(image, value, unit)
-    found = _aggregate(image[order], value[order], None if weight is None else weight[order], config)
-    best = order[found.first]
+    found = _aggregate(Boxes(image, unit, value, weight), config)
     return pl.DataFrame(
         {
-            "recording_id": image[best],
-            "unit": unit[best],
+            "recording_id": image[found.first],
+            "unit": unit[found.first],
             "rank_value": found.value,
             "selected": _selected(found, config),
         }
@@ -170,8 +168,7 @@ def _arrow_candidates(scored: pa.Table, config: BBoxStrategy, selected_only: boo
         counts &= (weight > 0.0) & (weight < np.inf)
     rows = np.flatnonzero(counts)
     recording = scored.column("recording_id").to_numpy()
-    rows = rows[box_order(recording[rows], target[rows], scored.column("unit").to_numpy()[rows])]
-    found = _aggregate(recording[rows], target[rows], None if weight is None else weight[rows], config)
+    found = _aggregate(Boxes(recording, scored.column("unit").to_numpy(), target, weight).rows(rows), config)
     selected = _selected(found, config)
     carried = scored.select([name for name in CARRIED if name in scored.schema.names])
     table = carried.take(pa.array(rows[found.first]))
@@ -183,8 +180,8 @@ def _numbers(scored: pa.Table, name: str) -> Float64:
     return np.asarray(scored.column(name).to_numpy().astype(np.float64))
 
 
-def _aggregate(image: Any, value: Float64, weight: Float64 | None, config: BBoxStrategy) -> Aggregated:
-    return aggregate_boxes(image, value, weight, top_n=config.top_n, median=config.aggregation == "median")
+def _aggregate(boxes: Boxes, config: BBoxStrategy) -> Aggregated:
+    return image_values(boxes, top_n=config.top_n, median=config.aggregation == "median")
 
 
 def _selected(found: Aggregated, config: BBoxStrategy) -> Any:

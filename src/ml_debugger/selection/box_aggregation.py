@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Aggregated", "aggregate_boxes", "box_order"]
+__all__ = ["Aggregated", "Boxes", "aggregate_boxes", "box_order", "image_values"]
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -22,6 +22,8 @@ Int64 = NDArray[np.int64]
 FEW: Final = 4096
 # Images of one size that are sorted at a time, which bounds the memory of it.
 AT_A_TIME: Final = 65_536
+# Boxes of whole images that are worked on at a time: what a processor's cache holds, so that time grows as the pool.
+BLOCK: Final = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,64 @@ class Aggregated:
 
     first: Int64
     value: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """N boxes that count, in any order.
+
+    Attributes:
+        image: ``(N,)`` int64.
+        unit: ``(N,)`` int64, different for the boxes of an image.
+        value: ``(N,)``, no NaN.
+        weight: ``(N,)`` greater than 0, or None for equal weights.
+    """
+
+    image: Int64
+    unit: Int64
+    value: Float64
+    weight: Float64 | None = None
+
+    def rows(self, chosen: NDArray[np.int64] | slice) -> Boxes:
+        """Some of the boxes."""
+        weight = None if self.weight is None else self.weight[chosen]
+        return Boxes(self.image[chosen], self.unit[chosen], self.value[chosen], weight)
+
+
+def image_values(boxes: Boxes, *, top_n: int | None = None, median: bool = False) -> Aggregated:
+    """The value of each image, ascending; ``first`` are positions among the boxes as given.
+
+    Args:
+        boxes: Of all images.
+        top_n: How many of each image count, those of the greatest values; None for all.
+        median: Instead of the mean.
+    """
+    stored = None if _is_stored_order(boxes.image, boxes.unit) else np.lexsort((boxes.unit, boxes.image))
+    if stored is not None:
+        boxes = boxes.rows(stored)
+    first, value = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for low, high in _blocks(boxes.image):
+        part = boxes.rows(slice(low, high))
+        order = box_order(part.image, part.value, part.unit)
+        part = part.rows(order)
+        found = aggregate_boxes(part.image, part.value, part.weight, top_n=top_n, median=median)
+        first.append(low + order[found.first])
+        value.append(found.value)
+    best = np.concatenate(first)
+    return Aggregated(best if stored is None else stored[best], np.concatenate(value))
+
+
+def _blocks(image: Int64) -> Iterator[tuple[int, int]]:
+    """Ranges of about `BLOCK` of ``(N,)`` ascending images, none of which is cut."""
+    low = 0
+    while low < len(image):
+        high = min(low + BLOCK, len(image))
+        if high < len(image):
+            high = int(np.searchsorted(image, image[high], side="left"))
+            if high == low:  # one image with more boxes than that
+                high = int(np.searchsorted(image, image[low], side="right"))
+        yield low, high
+        low = high
 
 
 def box_order(image: Int64, value: Float64, unit: Int64) -> Int64:

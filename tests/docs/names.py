@@ -11,14 +11,19 @@ from typing import Any
 from unittest import mock
 
 from ml_debugger.data_filter import ClassificationDataFilter
+from ml_debugger.demo.small_detector import SmallDetector
 from ml_debugger.evaluator import Evaluator
 from ml_debugger.training import ClassificationTracer
+from tests.docs.own_folder import make_folder
+from tests.helpers.digit_detector import digit_detector, image_loader, scenes, trace, tracer
 from tests.helpers.digits import SmallNet, loader, small_classifier
 
 LOADERS = {"train_loader": range(150), "val_loader": range(150, 650), "pool_loader": range(650, 1797)}
 
 # Pages that bring everything with them.
 SELF_CONTAINED = {"README.md", "CONTRIBUTING.md", "quickstart.md", "callables.md", "object-store.md"}
+# Pages about a detector of digits, of which the run is evaluated.
+OF_DETECTION = {"filter-images.md"}
 # What was done before a page begins; on all other pages the run is evaluated.
 STAGES = {"trace.md": "trained", "evaluate.md": "traced", "cli.md": "filtered"}
 
@@ -26,8 +31,12 @@ STAGES = {"trace.md": "trained", "evaluate.md": "traced", "cli.md": "filtered"}
 def page_names(page: str) -> dict[str, Any]:
     """Names that a page may use without defining them; fills the workspace as far as the page takes for granted."""
     names: dict[str, Any] = {"__name__": "__main__"}
+    if page == "README.md":
+        make_folder(Path("my_images"))
     if page in SELF_CONTAINED:
         return names
+    if page in OF_DETECTION:
+        return names | _detection()
     names |= {"model": classifier()} | {name: loader(indices) for name, indices in LOADERS.items()}
     stage = STAGES.get(page, "evaluated")
     if stage != "trained":
@@ -47,30 +56,50 @@ def classifier() -> SmallNet:
 def workspace(stage: str) -> Path:
     """A folder with the run traced, evaluated, or its pool filtered too; made once, and copied for each page."""
     home = Path(tempfile.mkdtemp())
-    if stage != "traced":
-        shutil.copytree(workspace("traced" if stage == "evaluated" else "evaluated"), home, dirs_exist_ok=True)
+    if stage in BEFORE:
+        shutil.copytree(workspace(BEFORE[stage]), home, dirs_exist_ok=True)
     with mock.patch.dict(os.environ, {"MLD_HOME": str(home)}):
-        DO[stage](classifier())
+        DO[stage]()
     return home
 
 
-def _trace(model: SmallNet) -> None:
-    tracer = ClassificationTracer(model, model_name="digits_cnn", version_name="v1")
+def _trace() -> None:
+    classes = ClassificationTracer(classifier(), model_name="digits_cnn", version_name="v1")
     for dataset_type in ("train", "val"):
         for images, labels, ids in loader(LOADERS[f"{dataset_type}_loader"]):
-            tracer(images, labels, ids, dataset_type=dataset_type)
-    tracer.wait_for_save()
+            classes(images, labels, ids, dataset_type=dataset_type)
+    classes.wait_for_save()
 
 
-def _evaluate(model: SmallNet) -> None:
+def _evaluate() -> None:
     Evaluator("digits_cnn", "v1").request_evaluation()
 
 
-def _filter(model: SmallNet) -> None:
-    data_filter = ClassificationDataFilter(model, "digits_cnn", "v1")
+def _filter() -> None:
+    data_filter = ClassificationDataFilter(classifier(), "digits_cnn", "v1")
     for images, _, ids in loader(LOADERS["pool_loader"]):
         data_filter(images, ids)
     data_filter.wait_for_save()
 
 
-DO = {"traced": _trace, "evaluated": _evaluate, "filtered": _filter}
+def _detection() -> dict[str, Any]:
+    """An evaluated run of a detector, and loaders of its images."""
+    shutil.copytree(workspace("detected"), os.environ["MLD_HOME"], dirs_exist_ok=True)
+    evaluator = Evaluator("digit_detector", "v1")
+    result = evaluator.get_result(evaluator.list_results()["result_name"][0])
+    loaders = {f"{part}_loader": image_loader(ids) for part, ids in scenes().parts.items()}
+    return {"detector": detector(), "result": result, **loaders}
+
+
+@cache
+def detector() -> SmallDetector:
+    return digit_detector()
+
+
+def _detect() -> None:
+    trace(tracer(detector(), "digit_detector"), scenes().parts["train"])
+    Evaluator("digit_detector", "v1").request_evaluation()
+
+
+BEFORE = {"evaluated": "traced", "filtered": "evaluated"}
+DO = {"traced": _trace, "evaluated": _evaluate, "filtered": _filter, "detected": _detect}

@@ -64,7 +64,8 @@ def test_a_box_in_an_image_without_objects_is_a_false_positive() -> None:
 @pytest.mark.parametrize("label", [3, -1])
 def test_a_box_in_a_region_to_be_ignored_is_none(label: int) -> None:
     boxes = predicted((7, BOX, 3, 0.5), (7, FAR, 3, 0.9))
-    ignored = true((7, BOX, 3, False), (7, FAR, label, True))
+    around = [150.0, 150.0, 400.0, 400.0]  # much larger than the box in it
+    ignored = true((7, BOX, 3, False), (7, around, label, True))
     assert measured(boxes, true((7, BOX, 3, False)), [7])["map50"] == pytest.approx(0.5)
     assert measured(boxes, ignored, [7])["map50"] == pytest.approx(1.0)
 

@@ -81,7 +81,10 @@ def test_a_part_that_there_is_not(result):
 
 
 def test_pictures_and_texts_speak_of_boxes(result):
-    assert "boxes" in result.plot_zones().get_title("left")
+    zones = result.plot_zones()
+    assert "boxes" in zones.get_title("left")
+    assert "boxes" in zones.get_xlabel()
+    assert all("boxes" in text.get_text() for text in zones.texts)
     assert "predicted class 1" in result.plot_heatmap(1).get_title("left")
     assert result.heatmap(1)["count"].sum() == (result.samples()["label"] == 1).sum()
     text = result.summary()

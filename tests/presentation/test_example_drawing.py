@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 
-from ml_debugger.errors import ConfigError, InputError
+from ml_debugger.errors import InputError
 from ml_debugger.presentation.example_drawing import CANVAS, TRUTH, draw_example, find_colour, name_class
-from ml_debugger.presentation.example_plot import draw_pictures, plot_pictures
-from ml_debugger.presentation.examples import Example, Neighbour
+from ml_debugger.presentation.examples import Neighbour
+from tests.helpers.examples import EXAMPLE, GREY, MISSED
 
 pytest.importorskip("supervision")
-GREY = np.full((300, 400, 3), 120, np.uint8)
-EXAMPLE = Example(
-    input_id="street.jpg",
-    box=(100.0, 80.0, 180.0, 160.0),
-    code="DET:SG*:CLS123->456",
-    zone="critical_hotspot",
-    is_error=True,
-    label=456,
-    truth=123,
-    score=0.44,
-    error_proba={"error_proba": 0.91, "det_error_proba": 0.85, "cls_error_proba": 0.12},
-    truths=(Neighbour((110.0, 90.0, 200.0, 170.0), 123), Neighbour((20.0, 20.0, 60.0, 60.0), 7, ignored=True)),
-    others=(Neighbour((90.0, 80.0, 150.0, 150.0), 2),),
-    size=(400, 300),
-)
-MISSED = replace(
-    EXAMPLE, code="DET:NP:CLS123->", zone=None, label=None, score=None, error_proba={}, truths=(), others=()
-)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    pyplot.close("all")
 
 
 def share_of(picture: np.ndarray, colour: str) -> float:
@@ -136,47 +110,3 @@ def test_class_names():
         "1",
         "1",
     ]
-
-
-def test_captions_say_code_zone_classes_and_probabilities():
-    long = replace(EXAMPLE, input_id="a" * 60 + ".jpg")
-    pictures = draw_pictures([EXAMPLE, MISSED, long], lambda input_id: GREY, {123: "cup"})
-    box, missed, other = pictures
-    assert box.title == "DET:SG*:CLS123->456  in street.jpg"
-    assert (box.category, box.zone) == ("Over-Confidence", "critical_hotspot")
-    assert box.lines == (
-        "One prediction over several annotations",
-        "predicted 456, annotated cup",
-        "error 91%, place 85%, class 12%; score 0.44",
-    )
-    assert (missed.category, missed.zone) == ("missed object", "")
-    assert missed.lines == ("An annotation that no prediction belongs to", "annotated cup, not found")
-    assert len(other.title) <= 44
-    assert other.title.endswith(".jpg")
-    assert box.uri().startswith("data:image/jpeg;base64,")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_captions_stay_within_the_figure_and_off_each_other(theme, count):
-    code = replace(EXAMPLE, code="DET:SG*:CLS1203->1204")
-    pictures = draw_pictures([code] * count, lambda input_id: GREY)
-    figure = plot_pictures(pictures, title="Examples", theme=theme)
-    assert len(figure.axes) == count
-    figure.canvas.draw()
-    width, height = figure.bbox.size
-    renderer = figure.canvas.get_renderer()
-    texts = [text.get_window_extent(renderer) for ax in figure.axes for text in ax.texts]
-    texts += [figure.legends[0].get_window_extent(renderer)]
-    for at, one in enumerate(texts):
-        assert one.x0 >= 0
-        assert one.x1 <= width
-        assert 0 <= one.y0 < one.y1 <= height
-        assert not any(one.overlaps(other) for other in texts[:at])
-
-
-def test_without_supervision_it_says_what_to_install(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "supervision" else find(name))
-    with pytest.raises(ConfigError, match=r"pip install 'ml-debugger\[detection\]'"):
-        draw_pictures([EXAMPLE], lambda input_id: GREY)

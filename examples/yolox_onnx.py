@@ -2,7 +2,8 @@
 
 Run it with: python examples/yolox_onnx.py
 It looks for models/yolox_nano.onnx and coco355/ in ../shared/data, or in the folder that MLD_TEST_DATA names; point it
-to your own model and images by changing `load_data`.
+to your own model and images by changing `load_data`. It writes pictures of wrong boxes (yolox_examples.png) and the
+report (yolox_report.html), for which supervision must be installed: ml-debugger[detection].
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ml_debugger.training import ObjectDetectionTracer
 DATA = Path(os.environ.get("MLD_TEST_DATA", "../shared/data"))
 SIDE, STRIDES = 416, (8, 16, 32)
 N_LABELLED, N_POOL = 120, 40  # enough for a first look; all of them say more
+WORST = {"target_column": "error_proba", "top_n": 3, "img_error_threshold": 0.6}
 
 
 class YoloX:
@@ -55,7 +57,8 @@ class YoloX:
         boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1) / scale
         scores = raw[0, :, 4:5] * raw[0, :, 5:]
         features = np.concatenate([level[0].reshape(level.shape[1], -1).T for level in maps])
-        logits = np.log(scores.clip(1e-7)) - np.log1p(-scores.clip(0, 1 - 1e-7))
+        of_class = raw[0, :, 5:].clip(1e-7, 1 - 1e-7)  # without the objectness: what the two say apart is worth more
+        logits = np.log(of_class) - np.log1p(-of_class)
         label, score = scores.argmax(1), scores.max(1)
         kept = suppress(boxes, label, score, self.score_thresh, self.iou_thresh)
         seen = score > 0.01
@@ -98,21 +101,21 @@ def suppress(boxes: np.ndarray, label: np.ndarray, score: np.ndarray, least: flo
     return np.array(kept, dtype=int)
 
 
-def load_data(folder: Path) -> tuple[dict[int, Path], dict[int, list[dict]]]:
-    """Image files and COCO annotations by image id."""
+def load_data(folder: Path) -> tuple[dict[int, Path], dict[int, list[dict]], dict[int, str]]:
+    """Image files and COCO annotations by image id, and names of the classes."""
     coco = json.loads((folder / "instances.json").read_text())
     files = {image["id"]: folder / "images" / image["file_name"] for image in coco["images"]}
     annotations: dict[int, list[dict]] = {number: [] for number in files}
     for one in coco["annotations"]:
         annotations[one["image_id"]].append(one)
-    return files, annotations
+    return files, annotations, {one["id"]: one["name"] for one in coco["categories"]}
 
 
 if __name__ == "__main__":
     if not (DATA / "models" / "yolox_nano.onnx").exists():
         print(f"No models/yolox_nano.onnx in {DATA.resolve()}: set MLD_TEST_DATA to the folder that has it.")
     else:
-        files, annotations = load_data(DATA / "coco355")
+        files, annotations, class_names = load_data(DATA / "coco355")
         detect = YoloX(DATA / "models" / "yolox_nano.onnx")
         ids = list(files)[: N_LABELLED + N_POOL]
 
@@ -127,9 +130,18 @@ if __name__ == "__main__":
         tracer.wait_for_save()
         result = Evaluator("yolox_nano", "coco").request_evaluation()
         print(result.summary())
+        print(f"\n{len(result.missed())} objects were missed. The most frequent errors:")
+        wrong = result.samples(only_errors=True)["error_code"].value_counts()
+        print(wrong.head(5).to_string(header=False))
+        result.plot_examples(9, images=files, class_names=class_names).savefig("yolox_examples.png", dpi=120)
+        print("Pictures:", result.report("yolox_report.html", images=files, class_names=class_names))
 
-        data_filter = ObjectDetectionDataFilter(detect, "yolox_nano", "coco", result.result_name)
+        flagged = []
+        data_filter = ObjectDetectionDataFilter(
+            detect, "yolox_nano", "coco", result.result_name, filter_config=WORST, n_class=80
+        )
         for batch, images in batches(ids[N_LABELLED:]):
-            data_filter(images, batch)
-        queried = data_filter.query(10, {"target_column": "error_proba", "top_n": 3})
-        print("Images to look at first:", [files[number].name for number in queried])
+            _, flags = data_filter(images, batch)  # flags come while the detector runs
+            flagged += [number for number, flag in zip(batch, flags, strict=True) if flag]
+        print(f"{len(flagged)} of {N_POOL} images were flagged; look at these first:")
+        print([files[number].name for number in data_filter.query(5, WORST)])

@@ -73,9 +73,12 @@ def test_a_row_of_the_query_table_counts_what_the_images_hold(pool):
 
 
 def test_flags_are_reported_with_what_the_images_hold(pool):
-    said = " ".join(detection._flag_text({10: True, 11: False, 12: False}, pool).split())
+    flags = {10: True, 11: False, 12: False}
+    said = " ".join(detection._flag_text(flags, pool, [10]).split())
     assert "1 of 3 pool images were flagged" in said
     assert "of their boxes 100.0% are wrong, of the boxes of the others 50.0%" in said
+    assert "a query for the same returns the same images" in said
+    assert "returns OTHER images" in " ".join(detection._flag_text(flags, pool, [10, 12]).split())
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,7 @@ def test_all_it_measured_is_shown(small):
     for title in ("Data ", "Model ", "Result ", "Zones ", "Errors ", "Missed ", "Query ", "Flags ", "Files"):
         assert f"\n{title}" in f"\n{said}"
     assert "Composed for this demo" in said
+    assert "returns the same images" in " ".join(said.split())
     n_wrong = int(re.search(r"Errors +(\d+) of", said)[1])
     by_kind = re.findall(r"^DET:\w+ .+? (\d+)  ", said, re.MULTILINE)
     assert sum(map(int, by_kind)) == n_wrong > 0

@@ -47,7 +47,6 @@ STRATEGIES: Final[tuple[str | dict[str, Any], ...]] = (
     {"target_column": "cls_error_proba", "top_n": 3},
     {"weight_column": "pred_size", "aggregation": "median"},
     "diverse_error",
-    WORST,
 )
 _BATCH: Final = 32
 _KINDS: Final = {
@@ -103,7 +102,7 @@ def _run(options: DemoOptions, say: Say, sizes: DetectionSizes) -> None:
     say("\n" + _code_text(result))
     say("\n" + _missed_text(result, scenes))
     say("\n" + _query_text(data_filter, pool))
-    say("\n" + _flag_text(flagged, pool))
+    say("\n" + _flag_text(flagged, pool, data_filter.query(len(flagged), WORST)))
     say("\nFiles")
     for title, path in _save(result, scenes, options).items():
         say(f"  {title:<16} {path}")
@@ -325,14 +324,16 @@ def _name(strategy: str | Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in strategy.items())
 
 
-def _flag_text(flagged: Mapping[int, bool], pool: _Pool) -> str:
-    """What the images are like that were flagged while the model ran."""
+def _flag_text(flagged: Mapping[int, bool], pool: _Pool, queried: list[int]) -> str:
+    """What the images are like that were flagged while the model ran, and whether a query for the same finds them."""
     chosen = pool.images.index.map(flagged).to_numpy(bool)
+    same = "the same" if set(queried) == {number for number, flag in flagged.items() if flag} else "OTHER"
     parts = [pool.images[chosen], pool.images[~chosen]]
     shares = [percent(part["n_wrong"].sum() / part["n_boxes"].sum() if len(part) else None) for part in parts]
     text = (
         f"Flags    {int(chosen.sum())} of {len(chosen)} pool images were flagged while the detector ran "
-        f"({_name(WORST)}): of their boxes {shares[0]} are wrong, of the boxes of the others {shares[1]}"
+        f"({_name(WORST)}): of their boxes {shares[0]} are wrong, of the boxes of the others {shares[1]}; a query for "
+        f"the same returns {same} images"
     )
     return textwrap.fill(text, WIDTH, subsequent_indent=" " * 9)
 

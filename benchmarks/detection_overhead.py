@@ -39,7 +39,7 @@ from ml_debugger.training import ObjectDetectionTracer
 
 BATCH, HEIGHT, WIDTH = 8, 480, 640
 BOXES_PER_IMAGE = 20
-TRACED_BATCHES, WRONG = 8, 0.3
+TRACED_BATCHES, WRONG = 4, 0.3
 BOUND = 1.05
 SPREAD = 1.5
 FILTER = {"top_n": 3, "aggregation": "median", "weight_column": "pred_size", "img_error_threshold": 0.5}
@@ -108,7 +108,7 @@ def yolo() -> Case | None:
         lambda given: model(**given),
         read,
     )
-    return tuned(case, shift)
+    return tuned(case, shift, -12.0, 0.0)
 
 
 def photos(count: int, seed: int) -> list[np.ndarray]:
@@ -156,10 +156,9 @@ def spread(layers: list[Any], run: Callable[[], Any]) -> None:
 
 
 @torch.no_grad()
-def tuned(case: Case, shift: Callable[[float], Any]) -> Case:
+def tuned(case: Case, shift: Callable[[float], Any], low: float = -20.0, high: float = 20.0) -> Case:
     """The bias at which about `BOXES_PER_IMAGE` boxes come out, by halving."""
     given = case.inputs(photos(BATCH, seed=1))
-    low, high = -20.0, 20.0
     for _ in range(8):
         middle = (low + high) / 2
         shift(middle)

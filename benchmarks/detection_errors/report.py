@@ -66,8 +66,7 @@ def _methods(found: Answers) -> str:
 
 def _gains(found: Answers, draws: int) -> str:
     rows = []
-    for rival in RIVALS:
-        gains = compare(found, rival, draws)
+    for rival, gains in compare(found, list(RIVALS), draws).items():
         rows.append([rival, *(f"{gain:+.4f} ({low:+.4f} to {high:+.4f})" for gain, low, high in gains.values())])
     return _table([f"{OURS} better than", "AUROC", "Brier"], rows)
 

@@ -74,9 +74,11 @@ def test_every_method_answers_for_every_box(found: Answers) -> None:
 
 
 def test_gains_have_intervals(found: Answers) -> None:
-    gain, low, high = compare(found, "score", draws=20)["auroc"]
+    gain, low, high = compare(found, ["score"], draws=20)["score"]["auroc"]
     assert low <= high
     assert gain == pytest.approx(figures(found, OURS)["auroc"] - figures(found, "score")["auroc"])
+    gain, low, high = compare(found, ["score + isotonic"], draws=20)["score + isotonic"]["brier"]  # has ties
+    assert gain == pytest.approx(figures(found, "score + isotonic")["brier"] - figures(found, OURS)["brier"])
 
 
 def test_the_tables(found: Answers, made: Detector, tmp_path: Path) -> None:

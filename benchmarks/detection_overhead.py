@@ -41,7 +41,6 @@ BATCH, HEIGHT, WIDTH = 8, 480, 640
 BOXES_PER_IMAGE = 20
 TRACED_BATCHES, WRONG = 4, 0.3
 BOUND = 1.05
-SPREAD = 1.5
 FILTER = {"top_n": 3, "aggregation": "median", "weight_column": "pred_size", "img_error_threshold": 0.5}
 
 
@@ -74,7 +73,7 @@ def faster_rcnn() -> Case:
     torch.nn.init.normal_(model.rpn.head.cls_logits.weight, 0, 0.01)
     torch.nn.init.zeros_(model.rpn.head.bbox_pred.weight)
     layer = model.roi_heads.box_predictor.cls_score
-    spread([layer], lambda: model(as_tensors(photos(BATCH, seed=1))))
+    spread([layer], lambda: model(as_tensors(photos(BATCH, seed=1))), 1.5)
     background = layer.bias[0].item()
     return tuned(case, lambda value: torch.nn.init.constant_(layer.bias[:1], background - value))
 
@@ -90,7 +89,8 @@ def yolo() -> Case | None:
     batch = torch.stack([torch.from_numpy(one).permute(2, 0, 1) / 255 for one in photos(BATCH, seed=1)])
     standardise(model.model, batch)
     last = [branch[-1] for branch in model.model.model[-1].cv3]
-    spread(last, lambda: model.model(batch))
+    # of half a million scores an image few are to lie between noise and a box, as in a trained head
+    spread(last, lambda: model.model(batch), 6.0)
     biases = [layer.bias.detach().clone() for layer in last]
 
     def read(output: Any) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -108,7 +108,7 @@ def yolo() -> Case | None:
         lambda given: model(**given),
         read,
     )
-    return tuned(case, shift, -12.0, 0.0)
+    return tuned(case, shift, -40.0, -10.0)
 
 
 def photos(count: int, seed: int) -> list[np.ndarray]:
@@ -141,16 +141,16 @@ def standardise(model: Any, batch: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def spread(layers: list[Any], run: Callable[[], Any]) -> None:
-    """Give each class logits of mean 0 and deviation `SPREAD` over the places of a batch, as distinct as if learned."""
+def spread(layers: list[Any], run: Callable[[], Any], deviation: float) -> None:
+    """Give each class logits of mean 0 and that deviation over the places of a batch, as distinct as if learned."""
     seen: dict[Any, torch.Tensor] = {}
     handles = [one.register_forward_hook(lambda layer, _, output: seen.update({layer: output})) for one in layers]
     run()
     for handle in handles:
         handle.remove()
     for layer, output in seen.items():
-        deviation, mean = torch.std_mean(output.movedim(1, 0).flatten(1), dim=1)
-        scale = SPREAD / deviation.clamp(min=1e-6)
+        own, mean = torch.std_mean(output.movedim(1, 0).flatten(1), dim=1)
+        scale = deviation / own.clamp(min=1e-6)
         layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
         layer.bias.sub_(mean).mul_(scale)
 

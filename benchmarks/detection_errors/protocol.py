@@ -30,6 +30,7 @@ __all__ = ["OURS", "Answers", "answer", "compare", "figures"]
 OURS: Final = "MLdebugger"
 N_FOLDS: Final = 5
 ECE_SLACK: Final = 0.01
+SAME: Final = 0.05  # a direction with so small a share of the greatest deviation is noise
 
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
@@ -88,7 +89,7 @@ def answer(detector: Detector, score_thresh: float, repeats: int, cache: Path | 
             learned, found, promise = _ours(run, known, asked, repeat)
             zone[repeat, asked], promised[repeat, asked] = found["zone"], promise
             ours[repeat, asked] = found[columns.ERROR_PROBA]
-            tables = (_log_odds(boxes.score[rows], said) for rows, said in ((known, learned), (asked, found)))
+            tables = (_columns(boxes.score[rows], said) for rows, said in ((known, learned), (asked, found)))
             overlap[repeat, asked] = _line_overlap(*tables, boxes.iou[known])
     proba, expected = _kept(boxes, judged, folds, cache)
     return Answers(
@@ -172,19 +173,19 @@ def _ours(
     return learned, answers, promise["risk"] if promise["rows"] else np.nan
 
 
-def _log_odds(score: Float64, said: Mapping[str, NDArray[Any]]) -> Float64:
-    """``(N, 4)`` what the product says of a box besides its score, as log-odds."""
-    values = np.stack([1.0 - score, *(said[name] for name in columns.ERROR_COLUMNS)], axis=1)
-    inside = np.clip(values.astype(np.float64), 1e-4, 1.0 - 1e-4)
-    return np.asarray(np.log(inside) - np.log1p(-inside))
+def _columns(score: Float64, said: Mapping[str, NDArray[Any]]) -> Float64:
+    """``(N, 4)`` what the product says of a box besides its place and class."""
+    return np.stack([1.0 - score, *(said[name] for name in columns.ERROR_COLUMNS)], axis=1)
 
 
 def _line_overlap(known: Float64, asked: Float64, iou: Float64) -> Float64:
-    """The overlap that goes with score and error probabilities: least squares on the boxes learned from."""
-    from sklearn.linear_model import LinearRegression
+    """The overlap that goes with score and error probabilities: least squares on the boxes learned from.
 
-    line = LinearRegression().fit(known, iou)
-    return _overlap(-line.predict(known), iou, -line.predict(asked))
+    Directions in which they hardly vary are left out: such variation is that of calibrations between folds.
+    """
+    mean = known.mean(axis=0)
+    line = np.linalg.pinv(known - mean, rcond=SAME) @ (iou - iou.mean())
+    return _overlap((mean - known) @ line, iou, (mean - asked) @ line)
 
 
 def _overlap(known: Float64, iou: Float64, asked: Float64) -> Float64:

@@ -136,24 +136,18 @@ class YoloDetector:
                 last = [*((firing, row) for row in range(len(firing.boxes))), *last]
         if len(last) != len(images):
             return images
-        return [self._attach(image, firing, row) for image, (firing, row) in zip(images, last, strict=True)]
+        attached = [self._attach(image, firing, row) for image, (firing, row) in zip(images, last, strict=True)]
+        return _pooled(attached, last) if self._pools else attached
 
     def _attach(self, image: ImageBoxes, firing: _Firing, row: int) -> ImageBoxes:
         box = _LetterBox(firing.size, image.size or firing.size)
-        least = min(LOWEST_CANDIDATE, image.scores.min(initial=1.0))
-        scores = firing.scores[row]
-        place, label = (scores >= least).nonzero().unbind(1)
-        entries = Entries(box.restore(firing.boxes[row][place]), label, scores[place, label], place)
+        place, label, scores = firing.at_least(row, min(LOWEST_CANDIDATE, image.scores.min(initial=1.0)))
+        entries = Entries(box.restore(firing.corners(row, place)), label, scores, place)
         rows = find_rows(image, entries)
         if (rows < 0).any():  # not what this head said: test-time augmentation, for example
             return image
-        features = image.features
-        if self._pools:
-            feature_map = firing.maps[min(1, len(firing.maps) - 1)][row : row + 1]
-            cells = np.array([[feature_map.shape[-1] / firing.size[0], feature_map.shape[-2] / firing.size[1]]])
-            (features,) = pool_boxes(feature_map, [box.place(image.boxes)], cells)
-        logits = firing.logits[row][_index(rows, firing.logits)].float().cpu().numpy()
-        return replace(image, logits=logits, features=features, candidates=entries.candidates())
+        logits = firing.logits_at(row, rows).float().cpu().numpy()
+        return replace(image, logits=logits, candidates=entries.candidates())
 
     def describe(self) -> dict[str, Any]:
         """Adapter, model class, widths and thresholds in force; None where not known yet."""
@@ -167,34 +161,56 @@ class YoloDetector:
         }
 
 
-def _index(rows: NDArray[np.int64], like: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(rows).to(like.device)
-
-
 @dataclass(frozen=True, slots=True)
 class _Firing:
     """One run of the head.
 
     Attributes:
-        boxes: ``(B, A, 4)`` x1 y1 x2 y2 in pixels of the images as the network sees them.
-        scores: ``(B, A, C)`` in 0..1.
-        logits: ``(B, A, C)``.
-        maps: Feature maps ``(B, D, h, w)`` that the head looked at.
+        boxes: ``(B, 4, A)`` in pixels of the images as the network sees them: a copy, since suppression rewrites them.
+        is_corners: Whether they are x1 y1 x2 y2, or centres and sizes.
+        scores: ``(B, C, A)`` in 0..1.
+        best: ``(B, A)`` greatest score of each place.
+        logits: ``(B, C, A)``; None where the head shows none.
+        feature_map: ``(B, D, h, w)``, the second that the head looked at: a copy.
         size: Width and height of the images as the network sees them.
     """
 
     boxes: Any
+    is_corners: bool
     scores: Any
+    best: Any
     logits: Any
-    maps: Sequence[Any]
+    feature_map: Any
     size: tuple[float, float]
+
+    def at_least(self, row: int, least: float) -> tuple[Any, Any, Any]:
+        """Places ``(E,)``, labels and scores of the entries of an image that score at least so much."""
+        places = (self.best[row] >= least).nonzero()[:, 0]  # few: most places hold nothing
+        scores = self.scores[row][:, places].T
+        position, label = (scores >= least).nonzero().unbind(1)
+        return places[position], label, scores[position, label]
+
+    def corners(self, row: int, places: Any) -> Any:
+        """``(E, 4)`` x1 y1 x2 y2 of some places of an image."""
+        import torch
+
+        boxes = self.boxes[row][:, places].T
+        if self.is_corners:
+            return boxes
+        half = boxes[:, 2:] / 2
+        return torch.cat((boxes[:, :2] - half, boxes[:, :2] + half), dim=1)
+
+    def logits_at(self, row: int, places: NDArray[np.int64]) -> Any:
+        """``(U, C)`` of some places of an image."""
+        import torch
+
+        chosen = torch.from_numpy(places).to(self.scores.device)
+        if self.logits is None:
+            return torch.logit(self.scores[row][:, chosen].T, eps=SMALLEST)
+        return self.logits[row][:, chosen].T
 
 
 def _read_firing(head: Any, maps: Sequence[Any], output: Any) -> _Firing:
-    import torch
-
     decoded, raw = output if isinstance(output, tuple | list) else (output, None)
     parts = raw if isinstance(raw, Mapping) else {}
     n_class = int(head.nc)
@@ -202,14 +218,33 @@ def _read_firing(head: Any, maps: Sequence[Any], output: Any) -> _Firing:
     parts = parts.get("one2one" if is_cut else "one2many", parts)
     if is_cut:  # heads without suppression return the best alone: decode all of them, as the head itself does
         decoded = head._inference(parts)
-    table = decoded.detach().transpose(1, 2)
-    first, second, scores = table[..., :2], table[..., 2:4], table[..., 4 : 4 + n_class].clone()
-    corners = is_cut or bool(getattr(head, "xyxy", False))
-    boxes = torch.cat((first, second) if corners else (first - second / 2, first + second / 2), dim=-1)
-    logits = parts["scores"].detach().transpose(1, 2) if "scores" in parts else torch.logit(scores, eps=SMALLEST)
+    table = decoded.detach()
+    scores = table[:, 4 : 4 + n_class]
     stride = float(head.stride[0])
-    size = (maps[0].shape[-1] * stride, maps[0].shape[-2] * stride)
-    return _Firing(boxes, scores, logits, [level.detach().clone() for level in maps[:2]], size)
+    return _Firing(
+        boxes=table[:, :4].clone(),
+        is_corners=is_cut or bool(getattr(head, "xyxy", False)),
+        scores=scores,
+        best=scores.amax(dim=1),
+        logits=parts["scores"].detach() if "scores" in parts else None,
+        feature_map=maps[min(1, len(maps) - 1)].detach().clone(),
+        size=(maps[0].shape[-1] * stride, maps[0].shape[-2] * stride),
+    )
+
+
+def _pooled(images: Sequence[ImageBoxes], places: Sequence[tuple[_Firing, int]]) -> list[ImageBoxes]:
+    """Images with features, those of one run of the head pooled at once; as they are where the head said otherwise."""
+    found = list(images)
+    for firing in {id(firing): firing for firing, _ in places}.values():
+        own = [at for at, (other, _) in enumerate(places) if other is firing and images[at].logits is not None]
+        if not own:
+            continue
+        boxes = [_LetterBox(firing.size, images[at].size or firing.size).place(images[at].boxes) for at in own]
+        feature_map = firing.feature_map[[places[at][1] for at in own]]
+        cells = np.array([feature_map.shape[-1] / firing.size[0], feature_map.shape[-2] / firing.size[1]])
+        for at, features in zip(own, pool_boxes(feature_map, boxes, np.tile(cells, (len(own), 1))), strict=True):
+            found[at] = replace(images[at], features=features)
+    return found
 
 
 class _LetterBox:

@@ -108,7 +108,7 @@ def yolo() -> Case | None:
         lambda given: model(**given),
         read,
     )
-    return tuned(case, shift, -40.0, -10.0)
+    return tuned(case, shift, -120.0, -10.0)
 
 
 def photos(count: int, seed: int) -> list[np.ndarray]:
@@ -159,7 +159,7 @@ def spread(layers: list[Any], run: Callable[[], Any], deviation: float) -> None:
 def tuned(case: Case, shift: Callable[[float], Any], low: float = -20.0, high: float = 20.0) -> Case:
     """The bias at which about `BOXES_PER_IMAGE` boxes come out, by halving."""
     given = case.inputs(photos(BATCH, seed=1))
-    for _ in range(8):
+    for _ in range(10):
         middle = (low + high) / 2
         shift(middle)
         count = np.mean([len(labels) for _, labels in case.boxes(case.call(given))])

@@ -58,7 +58,7 @@ def run(binaries: Path, tmp_path: Path, *command: str) -> str:
 
 def test_the_command_runs_without_torch(binaries: Path, tmp_path: Path) -> None:
     assert "demo" in run(binaries, tmp_path, "mldebugger", "--help")
-    run(binaries, tmp_path, "mldebugger", "models")
+    assert "classification" in run(binaries, tmp_path, "mldebugger", "demo", "--help")
 
 
 def test_a_callable_is_traced_evaluated_and_filtered_without_torch(binaries: Path, tmp_path: Path) -> None:
@@ -86,3 +86,4 @@ assert len(set(ids)) == 10 and all(type(i) is int for i in ids)
 print(result.metrics["accuracy"])
 """
     assert 0.5 < float(run(binaries, tmp_path, "python", "-W", "error::DeprecationWarning", "-c", code)) < 1
+    assert "m_v_classification_v1" in run(binaries, tmp_path, "mldebugger", "models")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_debugger.errors import ConfigError
+from ml_debugger.errors import ConfigError, EvaluationError
 from ml_debugger.service.contract import EvaluationRequest, RunKey
 from ml_debugger.service.evaluation import Evaluation, run_evaluation
 from ml_debugger.tasks import TASKS
@@ -46,3 +46,11 @@ def test_the_result_says_which_thresholds_were_set() -> None:
 def test_classification_has_no_boxes_to_match() -> None:
     with pytest.raises(ConfigError, match="classification matches no boxes; leave the option out"):
         evaluate("classification", matching={"foreground_iou": 0.6})
+
+
+def test_a_detector_that_finds_nothing_is_told_so() -> None:
+    run = BoxRun({"val": detections(30, seed=3)})
+    run.tables["records"] = run.tables["records"].slice(0, 0)
+    request = EvaluationRequest(RunKey("m", "v1"), result_name="r", n_epoch=None)
+    with pytest.raises(EvaluationError, match=r"inputs of val have no predictions.* needs a lower score_thresh"):
+        run_evaluation(request, TASKS["object_detection"], run.read)

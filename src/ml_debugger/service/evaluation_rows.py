@@ -86,10 +86,16 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
     truths = _collect(read, columns.TRUTHS, (*_TRUTH, *task.reads.truths), None)
     if truths.num_rows == 0:
         raise EvaluationError(
-            "no labelled rows: trace the model with labels first (ClassificationTracer), then evaluate"
+            "no labelled rows: trace the model with labels first (ClassificationTracer, ObjectDetectionTracer), "
+            "then evaluate"
         )
     tags = tuple(sorted(set(truths["dataset_type"].to_pylist())))
     records = _collect(read, columns.RECORDS, (*_LIGHT, *task.reads.records, *fields), tags)
+    if not records.num_rows:
+        raise EvaluationError(
+            f"no record has a truth: the labelled inputs of {', '.join(tags)} have no predictions. A detector that "
+            "finds nothing in them needs a lower score_thresh; other models have to be traced together with their labels"
+        )
     diagnosis = task.diagnose(records, truths, options.matching)
     notes = [*diagnosis.notes, *_count_unlabelled(records, diagnosis)]
     counts = _count_by_tag(records, diagnosis.labelled)

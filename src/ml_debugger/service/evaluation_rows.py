@@ -94,7 +94,7 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
     if not records.num_rows:
         raise EvaluationError(
             f"no record has a truth: the labelled inputs of {', '.join(tags)} have no predictions. A detector that "
-            "finds nothing in them needs a lower score_thresh; other models have to be traced together with their labels"
+            "finds nothing in them needs a lower score_thresh; others have to be traced together with their labels"
         )
     diagnosis = task.diagnose(records, truths, options.matching)
     notes = [*diagnosis.notes, *_count_unlabelled(records, diagnosis)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -170,11 +171,18 @@ class _Placed:
         return np.asarray(np.clip(placed, 0.0, self._end))
 
 
-def _draw_boxes(scene: Image, boxes: np.ndarray, colour: str, thickness: int) -> Image:
-    import supervision
+def _supervision() -> Any:
+    """The library, without its warning that it draws by NumPy where OpenCV is not installed: that is good enough."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="OpenCV", category=UserWarning)
+        import supervision
+    return supervision
 
+
+def _draw_boxes(scene: Image, boxes: np.ndarray, colour: str, thickness: int) -> Image:
     if not len(boxes):
         return scene
+    supervision = _supervision()
     found = supervision.Detections(xyxy=boxes, class_id=np.zeros(len(boxes), dtype=int))
     for width, shade in ((thickness + 2, _HALO), (thickness, colour)):  # a dark border shows on any picture
         annotator = supervision.BoxAnnotator(supervision.Color.from_hex(shade), thickness=width)
@@ -214,9 +222,9 @@ class _Labels:
 
     def draw(self, scene: Image) -> Image:
         """Draw them; the first one last, on top."""
-        import supervision
         from matplotlib.colors import to_rgba
 
+        supervision = _supervision()
         for box, text, colour, corner in reversed(self._added):
             annotator = supervision.RichLabelAnnotator(
                 supervision.Color.from_hex(colour),

@@ -53,6 +53,7 @@ def place(tmp_path_factory):
             "top": data_filter.query(5, {"target_column": "det_error_proba", "top_n": 1}),
             "where": data_filter.query(5, {"bbox_filter": {"conditions": [{"score": "<0.6"}]}}),
             "all": data_filter.query(N, "high_error_proba", include_empty=True),
+            "budget": data_filter.query(N, "high_error_proba", box_budget=9),
         }
     return home, result, detect, scores, ranked
 
@@ -87,6 +88,7 @@ def test_models_results_and_show(place):
         ("top", ["-n", 5, "--strategy", '{"target_column": "det_error_proba", "top_n": 1}']),
         ("where", ["-n", 5, "--where", "score<0.6"]),
         ("all", ["-n", N, "--include-empty"]),
+        ("budget", ["-n", N, "--box-budget", 9]),
     ],
 )
 def test_queries_give_what_the_filter_gives(place, key, arguments):

@@ -92,6 +92,14 @@ PoolAdaptive = Annotated[
 IncludeEmpty = Annotated[
     bool, typer.Option("--include-empty", help="For detectors: images without a box that counts come last.")
 ]
+BoxBudget = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="For detectors: at most so many predicted boxes on all images together, what labelling them costs.",
+        show_default=False,
+    ),
+]
 Images = Annotated[
     Path | None,
     typer.Option(
@@ -218,6 +226,7 @@ def query(  # noqa: PLR0913  # an argument for each option of the command line
     seed: Seed = 0,
     pool_adaptive: PoolAdaptive = False,
     include_empty: IncludeEmpty = False,
+    box_budget: BoxBudget = None,
     home: Home = None,
 ) -> None:
     """Print the ids of the inputs most worth a look, best first, one per line.
@@ -227,7 +236,8 @@ def query(  # noqa: PLR0913  # an argument for each option of the command line
     Examples: mldebugger query RESULT -n 100;
     mldebugger query RESULT --zone critical_hotspot --where 'error_proba>=0.8'
     """
-    chosen = Choice(n_data, read_strategy(strategy, zone, where), dataset_type, seed, pool_adaptive, include_empty)
+    how = read_strategy(strategy, zone, where)
+    chosen = Choice(n_data, how, dataset_type, seed, pool_adaptive, include_empty, box_budget)
     for input_id in select(_connect(home).service, result_name, chosen)["input_id"]:
         typer.echo(str(input_id))
 
@@ -244,13 +254,15 @@ def export(  # noqa: PLR0913  # an argument for each option of the command line
     seed: Seed = 0,
     pool_adaptive: PoolAdaptive = False,
     include_empty: IncludeEmpty = False,
+    box_budget: BoxBudget = None,
     home: Home = None,
 ) -> None:
     """Write what `query` would choose, with scores and zones, as CSV (.csv) or JSON lines (.jsonl)."""
     from ml_debugger.presentation.files import find_format, write_text
 
     to_text = find_format(output)
-    chosen = Choice(n_data, read_strategy(strategy, zone, where), dataset_type, seed, pool_adaptive, include_empty)
+    how = read_strategy(strategy, zone, where)
+    chosen = Choice(n_data, how, dataset_type, seed, pool_adaptive, include_empty, box_budget)
     service = _connect(home).service
     frame = with_scores(service, result_name, chosen, select(service, result_name, chosen))
     path = write_text(output, to_text(frame))

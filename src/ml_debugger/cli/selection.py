@@ -28,7 +28,7 @@ _EXPORTED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to choose: how many, how, among which, with what seed, by which probabilities, also without boxes."""
+    """What to choose: how many, how, among which, by which probabilities, also without boxes, how many boxes."""
 
     n_data: int
     strategy: str | dict[str, Any]
@@ -36,6 +36,7 @@ class Choice:
     seed: int
     pool_adaptive: bool
     include_empty: bool
+    box_budget: int | None
 
 
 def read_strategy(name: str | None, zones: list[str] | None, where: list[str] | None) -> str | dict[str, Any]:
@@ -103,6 +104,7 @@ def select(service: Service, result_name: str, chosen: Choice) -> pd.DataFrame:
             seed=chosen.seed,
             pool_adaptive=chosen.pool_adaptive,
             include_empty=chosen.include_empty,
+            box_budget=chosen.box_budget,
         )
     )
     for note in (*answer.notes, *filter(None, [answer.shortfall])):

@@ -188,9 +188,10 @@ def test_what_cannot_be_called_is_refused(model: Any, message: str) -> None:
 def test_target_layers_of_a_callable_and_unknown_tasks_are_refused() -> None:
     with pytest.raises(InputError, match="has no layers to name"):
         find_adapter(lambda x: x, target_layers={"features": "fc"})
-    with pytest.raises(InputError, match=r"expected one of \['classification'\]"):
+    with pytest.raises(InputError, match=r"expected one of \['classification', 'object_detection'\]"):
         find_adapter(lambda x: x, task="segmentation")
-    assert list(ADAPTERS)[-1] == "callable"
+    for task, last in (("classification", "callable"), ("object_detection", "detector_callable")):
+        assert [name for name, entry in ADAPTERS.items() if entry.task == task][-1] == last  # it accepts everything
 
 
 # --- scikit-learn

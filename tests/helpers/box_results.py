@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
 from typing import Any
@@ -56,7 +57,7 @@ def box_payload(**info: Any) -> ResultPayload:
     """Its result; keyword arguments replace entries of ``info``."""
     found = box_evaluation()
     tables = (found.samples, found.zones, found.error_codes, found.missed, found.truths)
-    return ResultPayload({**found.info, **INFO, **info}, found.metrics, *tables)
+    return ResultPayload({**found.info, **INFO, **info}, copy.deepcopy(found.metrics), *tables)
 
 
 def image_of(input_id: Any) -> np.ndarray:

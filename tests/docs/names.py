@@ -37,6 +37,8 @@ def page_names(page: str) -> dict[str, Any]:
         return names
     if page in OF_DETECTION:
         return names | _detection()
+    if page == "evaluate.md":
+        names |= _evaluated_boxes()
     names |= {"model": classifier()} | {name: loader(indices) for name, indices in LOADERS.items()}
     stage = STAGES.get(page, "evaluated")
     if stage != "trained":
@@ -89,6 +91,14 @@ def _detection() -> dict[str, Any]:
     result = evaluator.get_result(evaluator.list_results()["result_name"][0])
     loaders = {f"{part}_loader": image_loader(ids) for part, ids in scenes().parts.items()}
     return {"detector": detector(), "result": result, **loaders}
+
+
+def _evaluated_boxes() -> dict[str, Any]:
+    """A detector's result, beside the classifier's run, and its images by id."""
+    with mock.patch.dict(os.environ, {"MLD_HOME": str(workspace("detected"))}):
+        evaluator = Evaluator("digit_detector", "v1")
+        result = evaluator.get_result(evaluator.list_results()["result_name"][0])
+    return {"box_result": result, "pictures": dict(enumerate(scenes().images))}
 
 
 @cache

@@ -136,8 +136,9 @@ def test_annotated_lengths_that_differ_are_refused() -> None:
     assert len(TrueBoxes(**given_, ignored=np.zeros(2, bool))) == 2
     with pytest.raises(InputError, match="ignored"):
         TrueBoxes(**given_, ignored=np.zeros(3, bool))
-    with pytest.raises(InputError, match=r"box: expected shape \(2, 4\)"):
-        TrueBoxes(**{**given_, "box": np.zeros((2, 7))}, ignored=np.zeros(2, bool))
+    with pytest.raises(InputError, match=r"box: expected shape \(2, 4\) or in 3D \(2, 7\)"):
+        TrueBoxes(**{**given_, "box": np.zeros((2, 5))}, ignored=np.zeros(2, bool))
+    assert len(TrueBoxes(**{**given_, "box": np.zeros((2, 7))}, ignored=np.zeros(2, bool))) == 2
 
 
 @settings(deadline=None)

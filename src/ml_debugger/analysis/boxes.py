@@ -1,12 +1,12 @@
-"""Axis-aligned boxes as arrays: areas, overlaps, and which boxes of one image overlap.
+"""Boxes of many images as arrays; of axis-aligned ones areas, overlaps, and which of one image overlap.
 
-A box is ``x1 y1 x2 y2`` in pixels. A box covers something if its four numbers are finite, ``x1 < x2`` and ``y1 < y2``;
+Those of an image are ``x1 y1 x2 y2`` in pixels; those of a point cloud are `ml_debugger.analysis.boxes_3d`'s. A box covers something if its four numbers are finite, ``x1 < x2`` and ``y1 < y2``;
 any other has area 0 and overlaps nothing, not even itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ __all__ = [
     "has_area",
     "iou_matrix",
     "iter_overlaps",
+    "join_overlaps",
+    "pairs_of_images",
 ]
 
 Bool = NDArray[np.bool_]
@@ -36,6 +38,8 @@ Int64 = NDArray[np.int64]
 MAX_PAIRS: Final = 100_000
 """Pairs of boxes that are compared at a time: what a processor's cache holds; the result does not depend on it."""
 
+WIDTHS: Final = (4, 7)
+"""Numbers of a box in an image, and in a point cloud."""
 
 SMALLEST_IOU: Final = 5e-324
 """The least number above 0: boxes that share nothing are no pair, whatever overlap is asked for."""
@@ -47,7 +51,7 @@ class PredictedBoxes:
 
     Attributes:
         input_index: ``(U,)`` int64, which image each belongs to: any integers, in any order.
-        box: ``(U, 4)``.
+        box: ``(U, 4)``, or ``(U, 7)`` in 3D.
         label: ``(U,)`` int64.
         score: ``(U,)``.
 
@@ -73,7 +77,7 @@ class TrueBoxes:
 
     Attributes:
         input_index: ``(G,)`` int64, which image each belongs to.
-        box: ``(G, 4)``.
+        box: ``(G, 4)``, or ``(G, 7)`` in 3D.
         label: ``(G,)`` int64; -1 for a region to be ignored whatever is predicted there.
         ignored: ``(G,)`` bool, whether it is a crowd or a region to be ignored, not an object to be found.
 
@@ -96,9 +100,10 @@ class TrueBoxes:
 def _check_lengths(boxes: PredictedBoxes | TrueBoxes) -> None:
     count = len(boxes.input_index)
     for field in fields(boxes):
-        expected = (count, 4) if field.name == "box" else (count,)
+        allowed = [(count, width) for width in WIDTHS] if field.name == "box" else [(count,)]
         got = getattr(boxes, field.name).shape
-        if got != expected:
+        if got not in allowed:
+            expected = " or in 3D ".join(map(str, allowed))
             raise InputError(f"{field.name}: expected shape {expected}, one entry per box, got {got}")
 
 
@@ -221,8 +226,13 @@ def find_overlaps(first_index: Int64, first: NDArray[Any], second_index: Int64, 
         second_index: ``(G,)`` image of each second box.
         second: ``(G, 4)``.
     """
+    return join_overlaps(iter_overlaps(first_index, first, second_index, second))
+
+
+def join_overlaps(parts: Iterable[Overlaps]) -> Overlaps:
+    """All pairs of several pieces, in their order."""
     nothing = Overlaps(*(np.empty(0, dtype=np.int64),) * 2, *(np.empty(0),) * 3)
-    parts = [nothing, *iter_overlaps(first_index, first, second_index, second)]
+    parts = [nothing, *parts]
     return Overlaps(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Overlaps)))
 
 
@@ -233,7 +243,7 @@ def iter_overlaps(
     areas, other_areas = box_areas(first), box_areas(second)
     x1, y1, x2, y2 = _sides(first)
     other_x1, other_y1, other_x2, other_y2 = _sides(second)
-    for one, other in _pairs_of_images(first_index, second_index):
+    for one, other in pairs_of_images(first_index, second_index):
         width = np.minimum(x2[one], other_x2[other]) - np.maximum(x1[one], other_x1[other])
         beside = np.flatnonzero(width > 0)
         one, other, width = one[beside], other[beside], width[beside]
@@ -249,7 +259,7 @@ def _sides(boxes: NDArray[Any]) -> tuple[Float64, ...]:
     return tuple(np.ascontiguousarray(np.where(has_area(boxes)[:, None], boxes, np.nan).astype(np.float64).T))
 
 
-def _pairs_of_images(first_index: Int64, second_index: Int64) -> Iterator[tuple[Int64, Int64]]:
+def pairs_of_images(first_index: Int64, second_index: Int64) -> Iterator[tuple[Int64, Int64]]:
     """Positions of all pairs with equal index, in order, at most `MAX_PAIRS` at a time, but whole first boxes."""
     order = np.argsort(second_index, kind="stable")
     ordered = second_index[order]

@@ -1,7 +1,8 @@
 """Boxes of many images as arrays; of axis-aligned ones areas, overlaps, and which of one image overlap.
 
-Those of an image are ``x1 y1 x2 y2`` in pixels; those of a point cloud are `ml_debugger.analysis.boxes_3d`'s. A box covers something if its four numbers are finite, ``x1 < x2`` and ``y1 < y2``;
-any other has area 0 and overlaps nothing, not even itself.
+A box of an image is ``x1 y1 x2 y2`` in pixels; those of a point cloud are `ml_debugger.analysis.boxes_3d`'s. A box
+covers something if its four numbers are finite, ``x1 < x2`` and ``y1 < y2``; any other has area 0 and overlaps nothing,
+not even itself.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "has_area",
     "iou_matrix",
     "iter_overlaps",
+    "iter_ranges",
     "join_overlaps",
     "pairs_of_images",
 ]
@@ -265,13 +267,25 @@ def pairs_of_images(first_index: Int64, second_index: Int64) -> Iterator[tuple[I
     ordered = second_index[order]
     start = np.searchsorted(ordered, first_index, side="left")
     counts = np.searchsorted(ordered, first_index, side="right") - start
+    for rows, within in iter_ranges(counts):
+        yield rows, order[start[rows] + within]
+
+
+def iter_ranges(counts: Int64) -> Iterator[tuple[Int64, Int64]]:
+    """For each row the numbers 0, 1, ... below its count, at most `MAX_PAIRS` at a time, but whole rows.
+
+    Args:
+        counts: ``(R,)``.
+
+    Yields:
+        ``(K,)`` rows, ascending, and ``(K,)`` numbers, ascending within each row.
+    """
     ends = np.cumsum(counts)
     low = 0
-    while low < len(first_index):
+    while low < len(counts):
         done = ends[low - 1] if low else 0
         high = max(int(np.searchsorted(ends, done + MAX_PAIRS, side="right")), low + 1)
-        rows = np.arange(low, high)
-        sizes = counts[rows]
+        sizes = counts[low:high]
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        yield np.repeat(rows, sizes), order[np.repeat(start[rows], sizes) + within]
+        yield np.repeat(np.arange(low, high), sizes), within
         low = high

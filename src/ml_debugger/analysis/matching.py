@@ -7,15 +7,15 @@ of `DETECTION_CODES`, tried from the top. Everything is arrays over all images a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import Overlaps, PredictedBoxes, TrueBoxes, find_overlaps, has_area, iter_overlaps
-from ml_debugger.errors import ConfigError
+from ml_debugger.analysis.box_kinds import BOXES_2D, BoxKind
+from ml_debugger.analysis.boxes import Overlaps, PredictedBoxes, TrueBoxes, join_overlaps
+from ml_debugger.analysis.match_settings import MatchSettings
 
 __all__ = ["DETECTION_CODES", "Match", "MatchSettings", "match"]
 
@@ -29,102 +29,6 @@ _LOWEST: Final = 1e-9
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class MatchSettings:
-    """Every number of the matching.
-
-    Attributes:
-        foreground_iou: Overlap from which on a predicted box is in the right place.
-        background_iou: Overlap below which two boxes have nothing to do with each other.
-        inside_share: Share of a box's area from which on it lies inside another.
-        iou_tolerance: A code is certain if it stays the same with all three moved up or down by so much.
-        foreground_iou_by_class: Overlaps of single classes, by class id of the annotation.
-        background_iou_by_class: Likewise.
-
-    Raises:
-        ConfigError: If a number is out of its range, or a background above its foreground.
-    """
-
-    foreground_iou: float = 0.5
-    background_iou: float = 0.1
-    inside_share: float = 0.5
-    iou_tolerance: float = 0.05
-    foreground_iou_by_class: Mapping[int, float] = field(default_factory=dict)
-    background_iou_by_class: Mapping[int, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        shares = {"inside_share": self.inside_share}
-        for name in ("foreground_iou", "background_iou"):
-            shares[name] = getattr(self, name)
-            shares |= {f"{name}_by_class[{label}]": value for label, value in getattr(self, f"{name}_by_class").items()}
-        for name, value in shares.items():
-            if not 0.0 < value <= 1.0:
-                raise ConfigError(f"{name}: expected more than 0 and at most 1, got {value}")
-        if not 0.0 <= self.iou_tolerance < 0.5:
-            raise ConfigError(f"iou_tolerance: expected at least 0 and less than 0.5, got {self.iou_tolerance}")
-        named = np.array([-1, *self.foreground_iou_by_class, *self.background_iou_by_class], dtype=np.int64)
-        foreground, background = self.foreground(named), self.background(named)
-        for label in named[background > foreground].tolist():
-            raise ConfigError(
-                f"background_iou{'' if label < 0 else f' of class {label}'}: expected at most the foreground_iou"
-            )
-
-    def foreground(self, label: Int64) -> Float64:
-        """``(U,)`` foreground overlap of each class."""
-        return _by_class(label, self.foreground_iou, self.foreground_iou_by_class)
-
-    def background(self, label: Int64) -> Float64:
-        """``(U,)`` background overlap of each class."""
-        return _by_class(label, self.background_iou, self.background_iou_by_class)
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings by name; class ids as text, as JSON has them."""
-        values = asdict(self)
-        for name in _BY_CLASS:
-            values[name] = {str(label): share for label, share in values[name].items()}
-        return values
-
-    @classmethod
-    def read(cls, values: Any) -> MatchSettings:
-        """Settings from an instance, or from a dict of some of them; class ids may be text.
-
-        Raises:
-            ConfigError: On an unknown name or a value that is not a number; the message lists the names.
-        """
-        if isinstance(values, cls):
-            return values
-        names = [field.name for field in fields(cls)]
-        if not isinstance(values, Mapping) or not set(values) <= set(names):
-            raise ConfigError(f"matching: expected a dict with some of {', '.join(names)}, got {values!r}")
-        given: dict[str, Any] = {
-            name: _shares_by_class(name, value) if name in _BY_CLASS else _share(name, value)
-            for name, value in values.items()
-        }
-        return cls(**given)
-
-
-_BY_CLASS: Final = ("foreground_iou_by_class", "background_iou_by_class")
-
-
-def _share(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"{name}: expected a number, got {value!r}")
-    return float(value)
-
-
-def _shares_by_class(name: str, value: Any) -> dict[int, float]:
-    if not isinstance(value, Mapping) or not all(str(label).isdecimal() for label in value):
-        raise ConfigError(f"{name}: expected a dict of class id to number, got {value!r}")
-    return {int(label): _share(f"{name}[{label}]", share) for label, share in value.items()}
-
-
-def _by_class(label: Int64, value: float, exceptions: Mapping[int, float]) -> Float64:
-    values = np.full(len(label), value)
-    for one, other in exceptions.items():
-        values[label == one] = other
-    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +123,12 @@ class _Verdict:
         return self.code.astype(np.int64) * 2 + right
 
 
-def match(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSettings | None = None) -> Match:
-    """Match predicted with annotated boxes of the same images.
+def match(
+    predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSettings | None = None, kind: BoxKind = BOXES_2D
+) -> Match:
+    """Match predicted with annotated boxes of the same images, or of the same frames in 3D.
 
-    1. Pairs of equal class with IoU of at least ``foreground_iou``: predictions by falling score, each takes the
+    1. Pairs of equal class with an overlap of at least ``foreground_iou``: predictions by falling score, each takes the
        annotated box it overlaps most among those still free. Equal scores: the earlier prediction; equal overlaps:
        the later annotation. That is COCO's rule.
     2. Predictions left that lie in a region to be ignored of their class (by at least ``foreground_iou`` of their own
@@ -233,10 +139,16 @@ def match(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSetting
     Args:
         predictions: U boxes; those without an area, or with a NaN in box or score, get the code ``U``.
         truths: G boxes; those without an area are regions to be ignored in which nothing lies.
-        settings: The thresholds.
+        settings: The thresholds, and in 3D what overlap means.
+        kind: Of the boxes: what covers something, and what two share.
+
+    Raises:
+        InputError: If boxes are of another kind.
+        ConfigError: If the settings are of another kind.
     """
     settings = MatchSettings() if settings is None else settings
-    scene = _look(predictions, truths)
+    kind.check(settings, predictions.box, truths.box)
+    scene = _look(predictions, truths, settings, kind)
     tolerance = settings.iou_tolerance
     found, lower, upper = (_judge(scene, _limits(scene, settings, shift)) for shift in (0.0, -tolerance, tolerance))
     label, truth_label = predictions.label, truths.label
@@ -252,17 +164,13 @@ def match(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSetting
         det_error=judged & ~in_place,
         cls_error=in_place & (meaning != _A * 2 + 1),
         ignored=found.ignored,
-        missed=~found.covered & ~_to_be_ignored(truths),
+        missed=~found.covered & ~np.asarray(truths.ignored, dtype=bool) & kind.covers(truths.box),
     )
 
 
-def _to_be_ignored(truths: TrueBoxes) -> Bool:
-    return np.asarray(truths.ignored, dtype=bool) | ~has_area(truths.box)
-
-
-def _look(predictions: PredictedBoxes, truths: TrueBoxes) -> _Scene:
-    usable = has_area(predictions.box) & np.isfinite(predictions.score)
-    pairs = find_overlaps(predictions.input_index, predictions.box, truths.input_index, truths.box)
+def _look(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSettings, kind: BoxKind) -> _Scene:
+    usable = kind.covers(predictions.box) & np.isfinite(predictions.score)
+    pairs = join_overlaps(kind.iter_overlaps(predictions, truths, settings))
     pairs = pairs.rows(usable[pairs.first])
     truth_label = truths.label[pairs.second]
     own = truth_label == predictions.label[pairs.first]
@@ -270,6 +178,10 @@ def _look(predictions: PredictedBoxes, truths: TrueBoxes) -> _Scene:
     excused = pairs.rows(is_region & (own | (truth_label < 0)))
     in_region = np.zeros(len(predictions))
     np.maximum.at(in_region, excused.first, excused.first_share)
+    nearest = np.zeros(len(predictions))
+    for beside in kind.iter_overlaps(predictions, predictions, settings):
+        others = (beside.first != beside.second) & usable[beside.first]
+        np.maximum.at(nearest, beside.second[others], beside.iou[others])
     return _Scene(
         predictions=predictions,
         usable=usable,
@@ -277,17 +189,8 @@ def _look(predictions: PredictedBoxes, truths: TrueBoxes) -> _Scene:
         pairs=pairs.rows(~is_region),
         own=own[~is_region],
         in_region=in_region,
-        nearest=_nearest(predictions, usable),
+        nearest=nearest,
     )
-
-
-def _nearest(predictions: PredictedBoxes, usable: Bool) -> Float64:
-    index, box = predictions.input_index, predictions.box
-    nearest = np.zeros(len(predictions))
-    for pairs in iter_overlaps(index, box, index, box):
-        others = (pairs.first != pairs.second) & usable[pairs.second]
-        np.maximum.at(nearest, pairs.first[others], pairs.iou[others])
-    return nearest
 
 
 def _limits(scene: _Scene, settings: MatchSettings, shift: float) -> _Limits:

@@ -20,10 +20,10 @@ MOST_CANDIDATES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes of one image before suppression: one entry per place and class.
+    """Boxes of one image or frame before suppression: one entry per place and class.
 
     Attributes:
-        boxes: ``(M, 4)`` float32 pixels x1 y1 x2 y2.
+        boxes: ``(M, 4)`` float32 pixels x1 y1 x2 y2, or ``(M, 7)`` as in `ModelOutput`.
         labels: ``(M,)`` int64.
         scores: ``(M,)`` float32 in 0..1.
     """
@@ -41,10 +41,10 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ImageBoxes:
-    """The boxes that a detector returned for one image, in its order.
+    """The boxes that a detector returned for one image or frame, in its order.
 
     Attributes:
-        boxes: ``(U, 4)`` float32 pixels x1 y1 x2 y2.
+        boxes: ``(U, 4)`` float32 pixels x1 y1 x2 y2, or ``(U, 7)`` as in `ModelOutput`.
         labels: ``(U,)`` int64.
         scores: ``(U,)`` float64 in 0..1.
         features: ``(U, D)`` float32, or None.

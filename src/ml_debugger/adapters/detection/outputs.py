@@ -1,11 +1,13 @@
 """Reading boxes from whatever a detector returned: torchvision's dicts, supervision's Detections, ultralytics' Results.
 
-Each is known by what it offers, so none of these libraries is imported.
+Each is known by what it offers, so none of these libraries is imported. What a detector of point clouds returns is read
+by the same functions, see ``outputs_3d``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +17,7 @@ from ml_debugger.adapters.arrays import describe_shape, is_array, to_float32
 from ml_debugger.adapters.detection.boxes import Candidates, ImageBoxes
 from ml_debugger.errors import CaptureError, InputError
 
-__all__ = ["read_detections", "read_image"]
+__all__ = ["IMAGE_FORM", "OutputForm", "read_detections", "read_image"]
 
 # How far a score may lie outside 0..1, and a box be inverted, by rounding alone (half precision).
 SCORE_SLACK: Final = 1e-3
@@ -26,40 +28,34 @@ _FORMS: Final = (
     "ultralytics Results"
 )
 
+Parts = dict[str, Any] | None
 
-def read_detections(output: Any, n_inputs: int) -> list[ImageBoxes]:
-    """What a detector returned for B images: a list or tuple with one entry each, or the entry itself where B = 1.
 
-    TorchScript's pair of losses and detections is read too. Entries are dicts with ``boxes``, ``labels``, ``scores``
-    and perhaps ``features (U, D)``, ``logits (U, C)`` and ``candidates``: a dict of ``boxes (M, 4)`` and ``scores (M,
-    C)``, or ``scores (M,)`` with ``labels (M,)``.
+@dataclass(frozen=True, slots=True)
+class OutputForm:
+    """How the detectors of one task write their boxes.
 
-    Raises:
-        InputError: If there are not B entries, shapes do not fit, boxes are inverted or scores lie outside 0..1.
-        CaptureError: If the output is none of these forms.
+    Attributes:
+        noun: What an input is called.
+        width: Numbers of a box.
+        expected: What may be returned, for messages.
+        inputs: What was returned -> it, or the part of it that holds one entry per input.
+        parts: Entry of one input -> its boxes, labels, scores and what is beside them, by name; None where it is of no
+            known form.
+        boxes: What came as boxes, and where -> ``(U, 4)`` or ``(U, 7)``.
+        check: Refuses boxes that cannot be right, given where they came from.
     """
-    entries = _entries(output, n_inputs)
-    if len(entries) != n_inputs:
-        raise InputError(
-            f"input_ids: {n_inputs} ids were given, but the model returned boxes of {len(entries)} images; give one id "
-            "per image of the batch"
-        )
-    return [read_image(entry, position) for position, entry in enumerate(entries)]
+
+    noun: str
+    width: int
+    expected: str
+    inputs: Callable[[Any], Any]
+    parts: Callable[[Any], Parts]
+    boxes: Callable[[Any, str], NDArray[np.float32]]
+    check: Callable[[NDArray[np.float32], str], None]
 
 
-def _entries(output: Any, n_inputs: int) -> Sequence[Any]:
-    if isinstance(output, Mapping) and any("loss" in str(name) for name in output):
-        raise CaptureError("model output: losses, as in training mode; call model.eval() before the model is traced")
-    if _parts(output) is not None:
-        return [output]
-    if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], Mapping) and not _parts(output[0]):
-        return _entries(output[1], n_inputs)
-    if isinstance(output, list | tuple):
-        return output
-    raise CaptureError(f"model output: expected {_FORMS}, got {describe_shape(output)}; return one of these")
-
-
-def _parts(entry: Any) -> dict[str, Any] | None:
+def _parts(entry: Any) -> Parts:
     """The boxes of one image by name; None where the entry is of no known form."""
     if isinstance(entry, Mapping):
         return dict(entry) if "boxes" in entry else None
@@ -73,37 +69,6 @@ def _parts(entry: Any) -> dict[str, Any] | None:
     return None
 
 
-def read_image(entry: Any, position: int = 0) -> ImageBoxes:
-    """The boxes of one image; those with NaN or infinite numbers get label -1 and score 0.
-
-    Raises:
-        InputError: If shapes do not fit, boxes are inverted or scores lie outside 0..1.
-        CaptureError: If the entry is of no known form, or lacks boxes, labels or scores.
-    """
-    where = f"model output of image {position}"
-    parts = _parts(entry)
-    if parts is None:
-        raise CaptureError(f"{where}: expected {_FORMS}, got {describe_shape(entry)}; return one of these")
-    absent = [name for name in ("boxes", "labels", "scores") if parts.get(name) is None]
-    if absent:
-        raise CaptureError(f"{where}: {absent[0]} are missing; return boxes, labels and scores of every predicted box")
-    boxes = _boxes(parts["boxes"], where)
-    scores = _column(parts["scores"], "scores", len(boxes), where)
-    labels = _labels(parts["labels"], len(boxes), where)
-    broken = ~(np.isfinite(boxes).all(axis=1) & np.isfinite(scores))
-    boxes[broken], scores[broken], labels[broken] = np.nan, 0.0, -1
-    _check_boxes(boxes, where)
-    return ImageBoxes(
-        boxes,
-        labels,
-        _scores(scores, where).astype(np.float64),
-        _rows(parts.get("features"), "features", len(boxes), where),
-        _rows(parts.get("logits"), "logits", len(boxes), where),
-        _candidates(parts.get("candidates"), where),
-        parts.get("size"),
-    )
-
-
 def _boxes(value: Any, where: str) -> NDArray[np.float32]:
     boxes = to_float32(value)
     if boxes.size == 0:
@@ -111,10 +76,6 @@ def _boxes(value: Any, where: str) -> NDArray[np.float32]:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise InputError(f"{where}: expected boxes (U, 4) in pixels x1 y1 x2 y2, got {_shape(value)}")
     return boxes
-
-
-def _shape(value: Any) -> str:
-    return describe_shape(value if is_array(value) else np.asarray(to_float32(value)))
 
 
 def _check_boxes(boxes: NDArray[np.float32], where: str) -> None:
@@ -125,6 +86,77 @@ def _check_boxes(boxes: NDArray[np.float32], where: str) -> None:
             f"position {inverted[0]}; convert boxes given as x y width height, or as centre and size, or drop those "
             "without an area"
         )
+
+
+IMAGE_FORM: Final = OutputForm("image", 4, _FORMS, lambda output: output, _parts, _boxes, _check_boxes)
+"""Boxes in images."""
+
+
+def read_detections(output: Any, n_inputs: int, form: OutputForm = IMAGE_FORM) -> list[ImageBoxes]:
+    """What a detector returned for B images: a list or tuple with one entry each, or the entry itself where B = 1.
+
+    TorchScript's pair of losses and detections is read too. Entries are dicts with ``boxes``, ``labels``, ``scores``
+    and perhaps ``features (U, D)``, ``logits (U, C)`` and ``candidates``: a dict of ``boxes (M, 4)`` and ``scores (M,
+    C)``, or ``scores (M,)`` with ``labels (M,)``.
+
+    Raises:
+        InputError: If there are not B entries, shapes do not fit, boxes are inverted or scores lie outside 0..1.
+        CaptureError: If the output is none of these forms.
+    """
+    entries = _entries(form.inputs(output), n_inputs, form)
+    if len(entries) != n_inputs:
+        raise InputError(
+            f"input_ids: {n_inputs} ids were given, but the model returned boxes of {len(entries)} {form.noun}s; give "
+            f"one id per {form.noun} of the batch"
+        )
+    return [read_image(entry, position, form) for position, entry in enumerate(entries)]
+
+
+def _entries(output: Any, n_inputs: int, form: OutputForm) -> Sequence[Any]:
+    if isinstance(output, Mapping) and any("loss" in str(name) for name in output):
+        raise CaptureError("model output: losses, as in training mode; call model.eval() before the model is traced")
+    if form.parts(output) is not None:
+        return [output]
+    if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], Mapping) and not form.parts(output[0]):
+        return _entries(output[1], n_inputs, form)
+    if isinstance(output, list | tuple):
+        return output
+    raise CaptureError(f"model output: expected {form.expected}, got {describe_shape(output)}; return one of these")
+
+
+def read_image(entry: Any, position: int = 0, form: OutputForm = IMAGE_FORM) -> ImageBoxes:
+    """The boxes of one input; those with NaN or infinite numbers get label -1 and score 0.
+
+    Raises:
+        InputError: If shapes do not fit, boxes are inverted or scores lie outside 0..1.
+        CaptureError: If the entry is of no known form, or lacks boxes, labels or scores.
+    """
+    where = f"model output of {form.noun} {position}"
+    parts = form.parts(entry)
+    if parts is None:
+        raise CaptureError(f"{where}: expected {form.expected}, got {describe_shape(entry)}; return one of these")
+    absent = [name for name in ("boxes", "labels", "scores") if parts.get(name) is None]
+    if absent:
+        raise CaptureError(f"{where}: {absent[0]} are missing; return boxes, labels and scores of every predicted box")
+    boxes = form.boxes(parts["boxes"], where)
+    scores = _column(parts["scores"], "scores", len(boxes), where)
+    labels = _labels(parts["labels"], len(boxes), where)
+    broken = ~(np.isfinite(boxes).all(axis=1) & np.isfinite(scores))
+    boxes[broken], scores[broken], labels[broken] = np.nan, 0.0, -1
+    form.check(boxes, where)
+    return ImageBoxes(
+        boxes,
+        labels,
+        _scores(scores, where).astype(np.float64),
+        _rows(parts.get("features"), "features", len(boxes), where),
+        _rows(parts.get("logits"), "logits", len(boxes), where),
+        _candidates(parts.get("candidates"), where, form),
+        parts.get("size"),
+    )
+
+
+def _shape(value: Any) -> str:
+    return describe_shape(value if is_array(value) else np.asarray(to_float32(value)))
 
 
 def _column(value: Any, name: str, n_units: int, where: str) -> NDArray[np.float32]:
@@ -167,16 +199,16 @@ def _rows(value: Any, name: str, n_units: int, where: str) -> NDArray[np.float32
     return rows.mean(axis=tuple(range(2, rows.ndim))) if rows.ndim > 2 else rows
 
 
-def _candidates(value: Any, where: str) -> Candidates | None:
+def _candidates(value: Any, where: str, form: OutputForm) -> Candidates | None:
     if value is None:
         return None
     where = f"{where}, candidates"
     if not isinstance(value, Mapping) or not {"boxes", "scores"} <= set(value):
         raise InputError(
-            f"{where}: expected a dict of boxes (M, 4) and scores (M, C), or scores (M,) and labels (M,), got "
-            f"{describe_shape(value)}"
+            f"{where}: expected a dict of boxes (M, {form.width}) and scores (M, C), or scores (M,) and labels (M,), "
+            f"got {describe_shape(value)}"
         )
-    boxes, scores = _boxes(value["boxes"], where), to_float32(value["scores"])
+    boxes, scores = form.boxes(value["boxes"], where), to_float32(value["scores"])
     if scores.ndim == 2 and scores.shape[1] > 1:
         if len(scores) != len(boxes):
             raise InputError(f"{where}: expected scores ({len(boxes)}, C), one row per box, got {_shape(scores)}")
@@ -189,5 +221,5 @@ def _candidates(value: Any, where: str) -> Candidates | None:
         scores = _column(scores, "scores", len(boxes), where)
     whole = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     boxes, labels, scores = boxes[whole], labels[whole], scores[whole]
-    _check_boxes(boxes, where)
+    form.check(boxes, where)
     return Candidates(boxes, labels.astype(np.int64), _scores(scores, where)).best()

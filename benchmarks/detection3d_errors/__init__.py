@@ -1,0 +1,1 @@
+"""Finding wrong boxes of 3D detectors: real outputs on real annotations of KITTI."""

@@ -147,16 +147,18 @@ def iter_shared_space(
     one, other = _known(first, np.nan), _known(second, np.nan)
     half_x, half_y = half_extents(one)
     other_half_x, other_half_y = half_extents(other)
+    near = np.zeros(len(other)) if reach is None else reach
     for rows, others in pairs_of_images(first_index, second_index):
         with np.errstate(over="ignore", invalid="ignore"):
-            apart_x, apart_y = (np.abs(one[rows, axis] - other[others, axis]) for axis in (0, 1))
+            apart = np.abs(one[rows, 0] - other[others, 0])
+            beside = np.flatnonzero(apart < np.maximum(half_x[rows] + other_half_x[others], near[others]))
+            rows, others, apart_x = rows[beside], others[beside], apart[beside]
+            apart_y = np.abs(one[rows, 1] - other[others, 1])
             meets = (apart_x < half_x[rows] + other_half_x[others]) & (apart_y < half_y[rows] + other_half_y[others])
             distance = np.hypot(apart_x, apart_y)
         area = np.zeros(len(rows))
         area[meets] = _clipped_areas(one[rows[meets]], other[others[meets]])
-        kept = area > 0
-        if reach is not None:
-            kept |= distance < reach[others]
+        kept = (area > 0) | (distance < near[others])
         rows, others = rows[kept], others[kept]
         height = _shared_heights(one[rows], other[others])
         yield SharedSpace(rows, others, area[kept], height, distance[kept])

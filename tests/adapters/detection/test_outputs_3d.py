@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from ml_debugger.adapters.detection.boxes import ImageBoxes
+from ml_debugger.adapters.detection.frames import frame_points
 from ml_debugger.adapters.detection.outputs import read_detections, read_image
 from ml_debugger.adapters.detection.outputs_3d import FRAME_FORM
+from ml_debugger.adapters.inputs import call_rule
 from ml_debugger.errors import CaptureError, InputError
+from ml_debugger.tasks.boxes_3d_in import read_truths_3d
 from tests.helpers.mmdet3d_standins import (
     BaseInstance3DBoxes,
     CameraInstance3DBoxes,
@@ -103,6 +106,28 @@ def test_openpcdet_returns_a_record_of_recall_beside_the_boxes() -> None:
         InputError, match="3 ids were given, but the model returned boxes of 2 frames; give one id per f"
     ):
         read(([pcdet()] * 2, recall), 3)
+
+
+class PointDetector(torch.nn.Module):
+    """Laid out as OpenPCDet's detectors: one dict in, losses in training mode, else predictions and recall."""
+
+    def forward(self, batch_dict: dict[str, Any]) -> Any:
+        if self.training:
+            return {"loss": torch.tensor(1.0)}, {"loss_rpn": 1.0}, {}
+        return [pcdet() for _ in range(batch_dict["batch_size"])], {"gt": 4, "roi_0.3": 0, "rcnn_0.3": 2}
+
+
+def test_a_detector_of_openpcdet_takes_its_batch_as_one_dict() -> None:
+    detector = PointDetector()
+    points = torch.tensor([[0, 1.0, 2, 3, 0.5], [1, 4, 5, 6, 0.5]])
+    batch = {"points": points, "batch_size": 2, "frame_id": np.array(["a", "b"]), "gt_boxes": torch.zeros(2, 1, 8)}
+    rule = call_rule(detector.forward)
+    with pytest.raises(CaptureError, match=r"losses.*call model\.eval\(\)"):
+        read(rule.call(detector, batch), 2)
+    frames = read(rule.call(detector.eval(), batch), 2)
+    assert [frame.boxes.shape for frame in frames] == [(2, 7), (2, 7)]
+    assert [frame.tolist() for frame in frame_points(batch, 2)] == [[[1, 2, 3]], [[4, 5, 6]]]
+    assert read_truths_3d(batch, 2).known.all()
 
 
 @pytest.mark.parametrize(
@@ -234,7 +259,7 @@ def test_objects_are_read_by_what_they_offer_alone() -> None:
 
 
 def test_the_real_package_where_it_is_installed() -> None:
-    structures = pytest.importorskip("mmdet3d.structures", reason="mmdetection3d is not installed")
+    structures = pytest.importorskip("mmdet3d.structures", reason="no mmdetection3d here", exc_type=ImportError)
     engine = pytest.importorskip("mmengine.structures")
     for kind, rows in (("LiDAR", bottom(BOXES)), ("Depth", bottom(BOXES)), ("Camera", camera(BOXES))):
         sample = structures.Det3DDataSample()

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.error_detection.traces import data_folder
+from ml_debugger.analysis.box_conventions import from_camera
 from ml_debugger.analysis.box_kinds import BOXES_3D
 from ml_debugger.analysis.boxes import PredictedBoxes, TrueBoxes, join_overlaps
 from ml_debugger.analysis.match_settings import MEASURES, MatchSettings
@@ -73,8 +74,8 @@ class KittiRows:
     @property
     def box(self) -> Float64:
         """``(N, 7)`` in the convention of the package: z up, the geometric centre."""
-        (h, w, length), (x, y, z) = self.hwl.T, self.xyz.T
-        return np.stack([x, z, -(y - h / 2), length, w, h, -self.ry], axis=1)
+        centre = self.xyz - self.hwl[:, :1] / 2 * [0.0, 1.0, 0.0]
+        return from_camera(centre, self.hwl[:, [2, 0, 1]], self.ry)
 
     def rows(self, chosen: NDArray) -> KittiRows:
         """Some of them, by mask or position."""

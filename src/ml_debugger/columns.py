@@ -103,6 +103,18 @@ DETECTION_CONTEXT: Final = (
     "n_suppressed_other",
     "suppressed_other_score_max",
 )
+# Those of boxes in point clouds: what is inside (number of points, their height in the box as a share of it, and how far
+# apart they lie), and the distance to the border of what the detector looks at; then as above, overlaps from above.
+DETECTION_3D_CONTEXT: Final = (
+    "n_points",
+    "points_height",
+    "points_spread",
+    "border_distance",
+    *DETECTION_CONTEXT[2:9],
+    "size_std",
+    "yaw_std",
+    *DETECTION_CONTEXT[10:],
+)
 # Columns that the task adds to them: what the other boxes of the image say.
 NEIGHBOUR_CONTEXT: Final = (
     "n_kept",
@@ -120,6 +132,7 @@ NEIGHBOUR_CONTEXT: Final = (
     "around_better_other",
 )
 BOX_CONTEXT: Final = (*DETECTION_CONTEXT, *NEIGHBOUR_CONTEXT)  # as stored
+BOX_3D_CONTEXT: Final = (*DETECTION_3D_CONTEXT, *NEIGHBOUR_CONTEXT)
 # Columns of ``frame_context`` of images: what the candidates that no returned box stands for say about missed objects.
 # Free candidates overlap no returned box, nor a better free one; thus each stands for one possible object.
 FRAME_CONTEXT: Final = (
@@ -135,6 +148,7 @@ FRAME_CONTEXT: Final = (
 
 # The box of a predicted unit in public tables; null where a task has none.
 BOX_COLUMNS: Final = ("x1", "y1", "x2", "y2")
+BOX_3D_COLUMNS: Final = ("x", "y", "z", "dx", "dy", "dz", "yaw")
 VECTORS: Final = ("features", "logits", "box", "context")  # list columns of records
 
 _TIME = pa.timestamp("us", tz="UTC")

@@ -9,19 +9,45 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import Overlaps, PredictedBoxes, TrueBoxes, has_area, iter_overlaps
+from ml_debugger.analysis.boxes import (
+    SMALLEST_IOU,
+    ClosePairs,
+    Overlaps,
+    PredictedBoxes,
+    TrueBoxes,
+    box_areas,
+    find_close_pairs,
+    has_area,
+    iou_matrix,
+    iter_overlaps,
+)
 from ml_debugger.analysis.boxes_3d import bev_areas, box_volumes, has_volume, iter_shared_space
 from ml_debugger.analysis.match_settings import MEASURES, MatchSettings
 from ml_debugger.errors import ConfigError, InputError
 
-__all__ = ["BOXES_2D", "BOXES_3D", "BoxKind"]
+__all__ = ["BOXES_2D", "BOXES_3D", "BoxKind", "Spread"]
 
 Boxes = PredictedBoxes | TrueBoxes
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far apart candidates of one object are: the mean of the standard deviations of some numbers, in a unit.
+
+    Attributes:
+        values: ``(P, width)`` candidates and ``(P, width)`` kept boxes to ``(P, S)`` numbers.
+        unit: ``(U, width)`` kept boxes to ``(U,)``; 0 where there is none.
+    """
+
+    values: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+    unit: Callable[[NDArray[Any]], Float64]
 
 
 @dataclass(frozen=True, slots=True)
 class BoxKind:
-    """What matching needs to know of boxes.
+    """What matching, and looking at candidates, need to know of boxes.
 
     Attributes:
         width: Numbers of a box.
@@ -29,6 +55,10 @@ class BoxKind:
         covers: ``(U, width)`` boxes to ``(U,)`` bool, whether each covers something.
         iter_overlaps: First boxes, second boxes and settings to all pairs of the same image that overlap or share
             something, in order, in pieces. Where overlap means something else class by class, the second boxes' decide.
+        iou_matrix: ``(U, width)`` and ``(G, width)`` boxes to ``(U, G)`` overlaps by which one suppresses another.
+        close_pairs: Pairs of boxes of the same image that overlap so by at least as much, as `find_close_pairs`.
+        same_object: From which such overlap on two boxes stand for one object, where nothing else is known.
+        spreads: How far apart candidates of one object are, in the order of the columns of ``context``.
         measures: What overlap can mean; none where it always means the same.
     """
 
@@ -36,6 +66,10 @@ class BoxKind:
     form: str
     covers: Callable[[NDArray[Any]], NDArray[np.bool_]]
     iter_overlaps: Callable[[Boxes, Boxes, MatchSettings], Iterator[Overlaps]]
+    iou_matrix: Callable[[NDArray[Any], NDArray[Any]], Float64]
+    close_pairs: Callable[[Int64, NDArray[Any], Int64, NDArray[Any], float], ClosePairs]
+    same_object: float
+    spreads: tuple[Spread, ...]
     measures: tuple[str, ...] = ()
 
     def check(self, settings: MatchSettings, *boxes: NDArray[Any]) -> None:
@@ -79,8 +113,58 @@ def _iter_upright(first: Boxes, second: Boxes, settings: MatchSettings) -> Itera
         yield found.rows((overlap > 0) | (shared > 0))
 
 
-BOXES_2D: Final = BoxKind(4, "x1 y1 x2 y2 in pixels", has_area, _iter_flat)
+def _close_pairs_from_above(
+    first_index: Int64, first: NDArray[Any], second_index: Int64, second: NDArray[Any], least: float
+) -> ClosePairs:
+    """As `find_close_pairs`, of ``(U, 7)`` and ``(G, 7)`` boxes seen from above."""
+    areas, other_areas = bev_areas(first), bev_areas(second)
+    parts = [(np.empty(0, dtype=np.int64),) * 2 + (np.empty(0),)]
+    for space in iter_shared_space(first_index, first, second_index, second):
+        iou = space.area / (areas[space.first] + other_areas[space.second] - space.area)
+        near = np.flatnonzero(iou >= max(least, SMALLEST_IOU))
+        parts.append((space.first[near], space.second[near], iou[near]))
+    return ClosePairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _iou_matrix_from_above(first: NDArray[Any], second: NDArray[Any]) -> Float64:
+    one_frame = (np.zeros(len(boxes), dtype=np.int64) for boxes in (first, second))
+    pairs = _close_pairs_from_above(next(one_frame), first, next(one_frame), second, 0.0)
+    found = np.zeros((len(first), len(second)))
+    found[pairs.first, pairs.second] = pairs.iou
+    return found
+
+
+def _turn(boxes: NDArray[Any], kept: NDArray[Any]) -> NDArray[Any]:
+    """``(P, 1)`` radians from the kept box's axis to the other's: a box and its half turn cover the same."""
+    turn = boxes[:, 6:].astype(np.float64) - kept[:, 6:]
+    return np.asarray((turn + np.pi / 2) % np.pi - np.pi / 2)
+
+
+_SIDES: Final = Spread(lambda boxes, kept: boxes, lambda kept: np.sqrt(box_areas(kept)))
+_SIZES: Final = Spread(lambda boxes, kept: boxes[:, 3:6], lambda kept: np.cbrt(box_volumes(kept)))
+_YAW: Final = Spread(_turn, lambda kept: np.ones(len(kept)))
+
+BOXES_2D: Final = BoxKind(
+    width=4,
+    form="x1 y1 x2 y2 in pixels",
+    covers=has_area,
+    iter_overlaps=_iter_flat,
+    iou_matrix=iou_matrix,
+    close_pairs=find_close_pairs,
+    same_object=0.5,
+    spreads=(_SIDES,),
+)
 """Axis-aligned boxes of images, compared by intersection over union."""
 
-BOXES_3D: Final = BoxKind(7, "x y z dx dy dz yaw in metres and radians", has_volume, _iter_upright, MEASURES)
-"""Upright boxes of point clouds, compared by what the settings say."""
+BOXES_3D: Final = BoxKind(
+    width=7,
+    form="x y z dx dy dz yaw in metres and radians",
+    covers=has_volume,
+    iter_overlaps=_iter_upright,
+    iou_matrix=_iou_matrix_from_above,
+    close_pairs=_close_pairs_from_above,
+    same_object=0.1,  # solid things do not stand in each other: detectors suppress from .01 to .2 on
+    spreads=(_SIZES, _YAW),
+    measures=MEASURES,
+)
+"""Upright boxes of point clouds, compared by what the settings say; seen from above where one suppresses another."""

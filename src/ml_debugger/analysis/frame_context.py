@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import PredictedBoxes, iou_matrix
+from ml_debugger.analysis.box_kinds import BOXES_2D, BoxKind
+from ml_debugger.analysis.boxes import PredictedBoxes
 from ml_debugger.columns import FRAME_CONTEXT
 
 __all__ = ["frame_context"]
@@ -17,24 +18,27 @@ Float32 = NDArray[np.float32]
 # Weaker candidates are noise; of an image at most so many are looked at, best first.
 LOWEST_SCORE: Final = 0.05
 MOST_CANDIDATES: Final = 200
-# From this overlap on, two boxes stand for one object.
-SAME_OBJECT: Final = 0.5
 LEVELS: Final = (0.05, 0.1, 0.2)
 
 
 def frame_context(
-    kept: PredictedBoxes, candidates: PredictedBoxes, seen: NDArray[np.bool_], score_thresh: float
+    kept: PredictedBoxes,
+    candidates: PredictedBoxes,
+    seen: NDArray[np.bool_],
+    score_thresh: float,
+    kind: BoxKind = BOXES_2D,
 ) -> Float32:
     """Statistics of images, from their returned boxes and all candidates, whatever the classes.
 
-    Free candidates are those that overlap no returned box by half, nor a better free candidate: each may stand for one
-    object that the model saw and did not report.
+    Free candidates are those that overlap no returned box by half (in 3D by a tenth, seen from above), nor a better
+    free candidate: each may stand for one object that the model saw and did not report.
 
     Args:
         kept: U returned boxes, by the position of their image in the batch.
         candidates: M candidates likewise; returned boxes may be among them.
         seen: ``(B,)`` whether the candidates of each image are known.
         score_thresh: Score from which boxes are returned.
+        kind: Of the boxes.
 
     Returns:
         ``(B, F)`` in the columns `FRAME_CONTEXT`; NaN where candidates are not known, and for the mean score of images
@@ -47,19 +51,19 @@ def frame_context(
         rows[image, -2:] = len(scores), scores.mean() if len(scores) else np.nan
         if known:
             theirs = candidates.input_index == image
-            free = _free_scores(kept.box[own], candidates.box[theirs], candidates.score[theirs])
+            free = _free_scores(kept.box[own], candidates.box[theirs], candidates.score[theirs], kind)
             counts = [np.count_nonzero(free >= level) for level in (*LEVELS, score_thresh)]
             rows[image, :-2] = (*counts, free.max(initial=0.0), free.sum())
     return rows
 
 
-def _free_scores(kept: NDArray[Any], boxes: NDArray[Any], scores: NDArray[Any]) -> NDArray[Any]:
+def _free_scores(kept: NDArray[Any], boxes: NDArray[Any], scores: NDArray[Any], kind: BoxKind) -> NDArray[Any]:
     """Scores of free candidates, best first."""
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= LOWEST_SCORE][:MOST_CANDIDATES]
     boxes, scores = boxes[order], scores[order]
-    taken: NDArray[np.bool_] = np.any(iou_matrix(boxes, kept) >= SAME_OBJECT, axis=1)
-    same = iou_matrix(boxes, boxes) >= SAME_OBJECT
+    taken: NDArray[np.bool_] = np.any(kind.iou_matrix(boxes, kept) >= kind.same_object, axis=1)
+    same = kind.iou_matrix(boxes, boxes) >= kind.same_object
     chosen = []
     for position in range(len(boxes)):
         if not taken[position]:

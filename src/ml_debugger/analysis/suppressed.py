@@ -12,14 +12,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import ClosePairs, PredictedBoxes, box_areas, find_close_pairs
-from ml_debugger.columns import DETECTION_CONTEXT
+from ml_debugger.analysis.box_kinds import BOXES_2D, BoxKind
+from ml_debugger.analysis.boxes import WIDTHS, ClosePairs, PredictedBoxes
+from ml_debugger.columns import DETECTION_3D_CONTEXT, DETECTION_CONTEXT
 from ml_debugger.errors import InputError
 
-__all__ = ["SUPPRESSED", "Candidates", "suppressed"]
+__all__ = ["SUPPRESSED", "SUPPRESSED_3D", "Candidates", "suppressed"]
 
 SUPPRESSED: Final = DETECTION_CONTEXT[2:]
-"""The columns that :func:`suppressed` makes."""
+"""The columns that :func:`suppressed` makes of boxes in images."""
+
+SUPPRESSED_3D: Final = DETECTION_3D_CONTEXT[4:]
+"""Those of boxes in point clouds."""
 
 LOWEST_SCORE: Final = 0.01
 """Candidates whose best score is less are noise and left out."""
@@ -38,7 +42,7 @@ class Candidates:
 
     Attributes:
         input_index: ``(M,)`` int64, which image each belongs to.
-        box: ``(M, 4)`` in the pixels of the kept boxes.
+        box: ``(M, 4)`` in the pixels of the kept boxes, or ``(M, 7)`` in 3D.
         label: ``(M,)`` int64, class of the best score.
         score: ``(M,)`` the best score.
         class_scores: ``(M, C)`` scores of all classes, column = class, or None where only the best is known.
@@ -55,10 +59,15 @@ class Candidates:
 
     def __post_init__(self) -> None:
         count = len(self.input_index)
-        for name, shape in (("box", (count, 4)), ("label", (count,)), ("score", (count,))):
+        for name, shapes in (
+            ("box", [(count, width) for width in WIDTHS]),
+            ("label", [(count,)]),
+            ("score", [(count,)]),
+        ):
             got = getattr(self, name).shape
-            if got != shape:
-                raise InputError(f"{name}: expected shape {shape}, one entry per candidate, got {got}")
+            if got not in shapes:
+                expected = " or in 3D ".join(map(str, shapes))
+                raise InputError(f"{name}: expected shape {expected}, one entry per candidate, got {got}")
         scores = self.class_scores
         if scores is not None and (scores.ndim != 2 or len(scores) != count or not scores.shape[1]):
             raise InputError(f"class_scores: expected shape ({count}, C) with C >= 1, got {scores.shape}")
@@ -77,7 +86,9 @@ class Candidates:
         return Candidates(self.input_index[chosen], self.box[chosen], self.label[chosen], self.score[chosen], scores)
 
 
-def suppressed(kept: PredictedBoxes, candidates: Candidates, iou: float = 0.5) -> NDArray[np.float32]:
+def suppressed(
+    kept: PredictedBoxes, candidates: Candidates, iou: float = 0.5, kind: BoxKind = BOXES_2D
+) -> NDArray[np.float32]:
     """Statistics of the candidates that each kept box stands for.
 
     A candidate is suppressed by the best kept box of the class that overlaps it by ``iou``; each counts once per class,
@@ -87,18 +98,21 @@ def suppressed(kept: PredictedBoxes, candidates: Candidates, iou: float = 0.5) -
         kept: U boxes.
         candidates: M boxes of the same images.
         iou: From which overlap on a box suppresses another: that of the detector where it is known.
+        kind: Of the boxes; in 3D overlaps are those seen from above.
 
     Returns:
-        ``(U, 10)`` in the columns `SUPPRESSED`. Without suppressed candidates the number, sum and greatest score are
-        0, and means and deviations NaN. ``side_std`` is the standard deviation of each side's position, mean of the
-        four, in units of the square root of the kept box's area.
+        ``(U, 10)`` in the columns `SUPPRESSED`, ``(U, 11)`` in `SUPPRESSED_3D`. Without suppressed candidates the
+        number, sum and greatest score are 0, and means and deviations NaN. ``side_std`` is the standard deviation of
+        each side's position, mean of the four, in units of the square root of the kept box's area; ``size_std`` that of
+        the three sizes, in units of the cube root of its volume; ``yaw_std`` that of the turn against it, in radians,
+        half a turn being none.
     """
     candidates = candidates.rows(np.flatnonzero(candidates.score >= LOWEST_SCORE))
-    pairs = find_close_pairs(candidates.input_index, candidates.box, kept.input_index, kept.box, iou)
+    pairs = kind.close_pairs(candidates.input_index, candidates.box, kept.input_index, kept.box, iou)
     own, other = _scores_of_pairs(candidates, pairs, kept.label)
     return np.concatenate(
         [
-            _of_own_class(kept, candidates.box, pairs, own),
+            _of_own_class(kept, candidates.box, pairs, own, kind),
             _of_other_classes(len(kept), pairs.second, other),
         ],
         axis=1,
@@ -120,8 +134,8 @@ def _scores_of_pairs(candidates: Candidates, pairs: ClosePairs, label: Int64) ->
     return own, np.where(is_best, second[one], best)
 
 
-def _of_own_class(kept: PredictedBoxes, boxes: NDArray[Any], pairs: ClosePairs, own: Float64) -> Float64:
-    """``(U, 8)`` the columns about candidates of the box's own class."""
+def _of_own_class(kept: PredictedBoxes, boxes: NDArray[Any], pairs: ClosePairs, own: Float64, kind: BoxKind) -> Float64:
+    """``(U, 8)``, in 3D ``(U, 9)``, the columns about candidates of the box's own class."""
     count = len(kept)
     rows = _suppressed_rows(kept, pairs, own)
     group, score, overlap = pairs.second[rows], own[rows], pairs.iou[rows]
@@ -131,11 +145,13 @@ def _of_own_class(kept: PredictedBoxes, boxes: NDArray[Any], pairs: ClosePairs, 
     total = np.bincount(group, score, minlength=count)
     score_mean, score_std = _mean_and_std(group, score, number)
     iou_mean, iou_std = _mean_and_std(group, overlap, number)
-    sides = boxes[pairs.first[rows]].astype(np.float64)
-    spread = np.mean([_mean_and_std(group, side, number)[1] for side in sides.T], axis=0)
-    size = np.sqrt(box_areas(kept.box))
-    side_std = np.divide(spread, size, out=np.full(count, np.nan), where=size > 0)
-    return np.stack([number, total, greatest, score_mean, score_std, iou_mean, iou_std, side_std], axis=1)
+    columns = [number, total, greatest, score_mean, score_std, iou_mean, iou_std]
+    for spread in kind.spreads:
+        values = spread.values(boxes[pairs.first[rows]], kept.box[group]).astype(np.float64)
+        deviation = np.mean([_mean_and_std(group, side, number)[1] for side in values.T], axis=0)
+        unit = spread.unit(kept.box)
+        columns.append(np.divide(deviation, unit, out=np.full(count, np.nan), where=unit > 0))
+    return np.stack(columns, axis=1)
 
 
 def _suppressed_rows(kept: PredictedBoxes, pairs: ClosePairs, own: Float64) -> Int64:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -188,9 +189,10 @@ def test_what_cannot_be_called_is_refused(model: Any, message: str) -> None:
 def test_target_layers_of_a_callable_and_unknown_tasks_are_refused() -> None:
     with pytest.raises(InputError, match="has no layers to name"):
         find_adapter(lambda x: x, target_layers={"features": "fc"})
-    with pytest.raises(InputError, match=r"expected one of \['classification', 'object_detection'\]"):
+    tasks = ["classification", "object_detection", "object_detection_3d"]
+    with pytest.raises(InputError, match=re.escape(f"expected one of {tasks}")):
         find_adapter(lambda x: x, task="segmentation")
-    for task, last in (("classification", "callable"), ("object_detection", "detector_callable")):
+    for task, last in zip(tasks, ("callable", "detector_callable", "detector_3d_callable"), strict=True):
         assert [name for name, entry in ADAPTERS.items() if entry.task == task][-1] == last  # it accepts everything
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ml_debugger.adapters.adapter import Adapter, AdapterEntry
-from ml_debugger.adapters.detection.plain_detector import CallableDetector
+from ml_debugger.adapters.detection.plain_detector import CallableDetector, CallableFrameDetector
 from ml_debugger.adapters.detection.query_detector import QueryDetector, is_query_detector
 from ml_debugger.adapters.detection.torch_detector import TorchDetector
 from ml_debugger.adapters.detection.yolo_detector import YoloDetector, is_yolo_detector
@@ -30,6 +30,7 @@ ADAPTERS: Final[dict[str, AdapterEntry]] = {
     "query_detector": AdapterEntry("object_detection", "transformers", is_query_detector, QueryDetector),
     "torch_detector": AdapterEntry("object_detection", "torch", _is_torch_module, TorchDetector),
     "detector_callable": AdapterEntry("object_detection", None, lambda model: True, CallableDetector),
+    "detector_3d_callable": AdapterEntry("object_detection_3d", None, lambda model: True, CallableFrameDetector),
 }
 
 
@@ -42,7 +43,7 @@ def find_adapter(
         model: Any.
         target_layers: Alias to module path, or None.
         task: Whose output is read.
-        **settings: Of the task: for object detection, the fields of `DetectionSettings`.
+        **settings: Of the task: for object detection, the fields of `DetectionSettings`, in 3D of `FrameSettings`.
 
     Raises:
         InputError: If the model cannot be called, a target layer does not exist, a setting cannot be right, or the task

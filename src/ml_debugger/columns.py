@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,12 +17,14 @@ __all__ = [
     "HOTSPOTS",
     "KINDS",
     "NUMERIC_COLUMNS",
-    "RESERVED_COLUMNS",
     "WORDS",
     "ZONES",
     "Words",
     "Zone",
     "arrow_type",
+    "box_columns",
+    "box_columns_among",
+    "reserved_columns",
     "schema_of",
     "words_of",
 ]
@@ -78,7 +81,11 @@ class Words:
 
 
 _ROWS = Words("row", "rows", "inputs")
-WORDS: Final = {"classification": _ROWS, "object_detection": Words("box", "boxes", "images")}
+WORDS: Final = {
+    "classification": _ROWS,
+    "object_detection": Words("box", "boxes", "images"),
+    "object_detection_3d": Words("box", "boxes", "frames"),
+}
 """By the name of a task."""
 
 
@@ -103,8 +110,8 @@ DETECTION_CONTEXT: Final = (
     "n_suppressed_other",
     "suppressed_other_score_max",
 )
-# Those of boxes in point clouds: what is inside (number of points, their height in the box as a share of it, and how far
-# apart they lie), and the distance to the border of what the detector looks at; then as above, overlaps from above.
+# Those of boxes in point clouds: how many points are inside, what share of its height and of its sides they span, how
+# far it is from the border of the scene (metres, from above); then as above, with overlaps from above.
 DETECTION_3D_CONTEXT: Final = (
     "n_points",
     "points_height",
@@ -146,9 +153,11 @@ FRAME_CONTEXT: Final = (
     "kept_score_mean",
 )
 
-# The box of a predicted unit in public tables; null where a task has none.
+# The box of a predicted unit in public tables: pixels; centre and sizes in metres, and radians. Scores of a task without
+# boxes have those of images, always null.
 BOX_COLUMNS: Final = ("x1", "y1", "x2", "y2")
 BOX_3D_COLUMNS: Final = ("x", "y", "z", "dx", "dy", "dz", "yaw")
+_BOX_COLUMNS_BY_TASK: Final = {"object_detection_3d": BOX_3D_COLUMNS}
 VECTORS: Final = ("features", "logits", "box", "context")  # list columns of records
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -198,7 +207,6 @@ _OWN_FIELDS = {
         pa.field("det_error_proba", pa.float64()),
         pa.field("cls_error_proba", pa.float64()),
         pa.field("pred_size", pa.float64()),
-        *(pa.field(name, pa.float32()) for name in BOX_COLUMNS),
         pa.field("support", pa.float64(), nullable=False),
         pa.field("zone", pa.string(), nullable=False),
     ),
@@ -206,9 +214,23 @@ _OWN_FIELDS = {
 
 _FIELD_TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
 
-RESERVED_COLUMNS: Final = frozenset(
-    name for fields in (COMMON_FIELDS, *_OWN_FIELDS.values()) for name in (field.name for field in fields)
-) | {"is_error", "error_code", ERROR_PROBA_POOL, "rank_value", "selected", "model_name"}
+_NOT_STORED: Final = frozenset({"is_error", "error_code", ERROR_PROBA_POOL, "rank_value", "selected", "model_name"})
+
+
+def box_columns(task: str | None) -> tuple[str, ...]:
+    """The box of a unit in the score rows of a task."""
+    return _BOX_COLUMNS_BY_TASK.get(task or "", BOX_COLUMNS)
+
+
+def box_columns_among(names: Collection[str]) -> tuple[str, ...]:
+    """The box of a unit among the columns of a table; nothing where the table has no boxes."""
+    return next((box for box in (BOX_COLUMNS, BOX_3D_COLUMNS) if set(box) <= set(names)), ())
+
+
+def reserved_columns(task: str | None = None) -> frozenset[str]:
+    """Names that additional fields of a task cannot have."""
+    stored = (field.name for kind in KINDS for field in schema_of(kind, task=task))
+    return _NOT_STORED | frozenset(stored) | frozenset(BOX_COLUMNS)
 
 
 def arrow_type(field: Field) -> pa.DataType:
@@ -225,10 +247,17 @@ def arrow_type(field: Field) -> pa.DataType:
         ) from None
 
 
-def schema_of(kind: str, additional: tuple[Field, ...] = ()) -> pa.Schema:
+def schema_of(kind: str, additional: tuple[Field, ...] = (), task: str | None = None) -> pa.Schema:
     """Arrow schema of one kind of table, with the model's additional columns at the end.
 
-    ``additional`` are the ``additional_fields`` for records and scores, the ``additional_label_fields`` for truths.
+    Args:
+        kind: One of `KINDS`.
+        additional: The ``additional_fields`` for records and scores, the ``additional_label_fields`` for truths.
+        task: Of the model; scores differ in the columns of the box.
     """
+    own = _OWN_FIELDS[kind]
+    if kind == SCORES:
+        at = [field.name for field in own].index("support")
+        own = (*own[:at], *(pa.field(name, pa.float32()) for name in box_columns(task)), *own[at:])
     extra = [pa.field(field.name, arrow_type(field)) for field in additional]
-    return pa.schema([*COMMON_FIELDS, *_OWN_FIELDS[kind], *extra])
+    return pa.schema([*COMMON_FIELDS, *own, *extra])

@@ -56,7 +56,7 @@ class DataFilter:
         self._task = task
         self._names = names
         self._run = RunKey(check_name("model_name", names.model_name), check_name("version_name", names.version_name))
-        self._fields = parse_fields(additional_fields, "additional_fields")
+        self._fields = parse_fields(additional_fields, "additional_fields", task.name)
         numeric = tuple(field.name for field in self._fields if field.type in ("int", "float"))
         self._config = None if filter_config is None else task.parse_config(filter_config, numeric)
 
@@ -128,7 +128,7 @@ class DataFilter:
         self, names: tuple[str, ...], dataset_type: str, scope: Scope | None, *, pool_adaptive: bool = False
     ) -> pd.DataFrame:
         extra = tuple(field.name for field in self._fields)
-        schema = columns.schema_of(columns.SCORES, self._fields)
+        schema = columns.schema_of(columns.SCORES, self._fields, self._task.name)
         selected = pa.schema([schema.field(name) for name in (*names, "id_kind", *extra)])
         if pool_adaptive:
             selected = selected.append(POOL_FIELD)

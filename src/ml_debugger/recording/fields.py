@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ml_debugger.columns import RESERVED_COLUMNS, arrow_type
+from ml_debugger.columns import arrow_type, reserved_columns
 from ml_debugger.errors import InputError
 from ml_debugger.types import Field
 
@@ -18,13 +18,16 @@ _ARGUMENTS = frozenset({"self", "model_input", "ground_truth", "input_ids"})
 _TYPE_NAMES = {int: "int", float: "float", str: "str", bool: "bool"}
 
 
-def parse_fields(declared: Iterable[Mapping[str, Any]] | None, argument: str) -> tuple[Field, ...]:
-    """Additional fields from a list of ``{"name": ..., "type": ...}``.
+def parse_fields(
+    declared: Iterable[Mapping[str, Any]] | None, argument: str, task: str | None = None
+) -> tuple[Field, ...]:
+    """Additional fields from a list of ``{"name": ..., "type": ...}``; of a task, whose own columns they must not name.
 
     Raises:
         InputError: If a declaration lacks a name or type, names a reserved column or comes twice.
     """
     fields: list[Field] = []
+    reserved = reserved_columns(task) | _ARGUMENTS
     for position, item in enumerate(declared or ()):
         where = f"{argument}[{position}]"
         if not isinstance(item, Mapping) or set(item) != {"name", "type"}:
@@ -36,7 +39,7 @@ def parse_fields(declared: Iterable[Mapping[str, Any]] | None, argument: str) ->
                 f"{where}: name must be a Python identifier (it becomes a keyword argument), got {field.name!r}"
             )
         # tables do not tell upper from lower case in the names of columns
-        if field.name.lower() in RESERVED_COLUMNS | _ARGUMENTS:
+        if field.name.lower() in reserved:
             raise InputError(
                 f"{where}: {field.name!r} is a column or an argument of MLdebugger's own; choose another name"
             )

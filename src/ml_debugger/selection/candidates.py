@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import reduce
 from operator import and_, or_
 from typing import Any, Final
@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml_debugger.columns import ERROR_PROBA, ERROR_PROBA_POOL, NUMERIC_COLUMNS, RESERVED_COLUMNS, TRUTHS, schema_of
+from ml_debugger.columns import (
+    BOX_COLUMNS,
+    ERROR_PROBA,
+    ERROR_PROBA_POOL,
+    NUMERIC_COLUMNS,
+    box_columns_among,
+    reserved_columns,
+)
 from ml_debugger.errors import ConfigError
 from ml_debugger.selection.conditions import OPERATORS, Condition
 from ml_debugger.selection.configs import FilterConfig
@@ -38,7 +45,7 @@ CARRIED: Final = ("input_id", "id_kind", "recording_id", "label", "zone")
 
 BoolArray = NDArray[np.bool_]
 # error_proba_pool is among scored rows where it was asked for, and can then be named like an additional field.
-_KNOWN = (RESERVED_COLUMNS | set(NUMERIC_COLUMNS) | set(schema_of(TRUTHS).names)) - {ERROR_PROBA_POOL}
+_KNOWN = (reserved_columns() | set(NUMERIC_COLUMNS)) - {ERROR_PROBA_POOL, *BOX_COLUMNS}
 
 
 def parse_filter(value: Any, numeric: Iterable[str] = (), argument: str = "filter_config") -> FilterConfig:
@@ -79,7 +86,14 @@ def check_columns(config: FilterConfig, offered: Iterable[str]) -> None:
 
 def numeric_fields(dtypes: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of numeric additional fields, and ``error_proba_pool``, among scored columns (name to narwhals dtype)."""
-    return tuple(name for name, dtype in dtypes.items() if name not in _KNOWN and dtype.is_numeric())
+    extra = _additional(dtypes)
+    return tuple(name for name in extra if dtypes[name].is_numeric())
+
+
+def _additional(names: Collection[str]) -> list[str]:
+    """What is none of our own columns."""
+    known = _KNOWN | set(box_columns_among(names))
+    return [name for name in names if name not in known]
 
 
 def candidates(scored: Any, config: FilterConfig | None, *, selected_only: bool = False) -> Any:
@@ -128,7 +142,7 @@ def _arrow_candidates(scored: pa.Table, config: FilterConfig | None, selected_on
 
 def numeric_arrow_fields(schema: pa.Schema) -> tuple[str, ...]:
     """The same of an Arrow schema."""
-    extra = (field for field in schema if field.name not in _KNOWN)
+    extra = (schema.field(name) for name in _additional(schema.names))
     return tuple(field.name for field in extra if pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
 
 

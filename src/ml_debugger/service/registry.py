@@ -97,7 +97,8 @@ def conform(kind: str, table: pa.Table, run: RunKey, bound: ModelRow) -> pa.Tabl
         ArchitectureMismatchError: If vectors have other widths than the model's.
     """
     additional = {field.name: field for field in fields_of(kind, bound)}
-    schema = columns.schema_of(kind, tuple(additional[name] for name in table.column_names if name in additional))
+    present = tuple(additional[name] for name in table.column_names if name in additional)
+    schema = columns.schema_of(kind, present, bound.task)
     if set(table.column_names) != set(schema.names):
         odd = sorted(set(table.column_names) ^ set(schema.names))
         raise InputError(f"{kind}: expected the columns {schema.names}, got missing or unknown {odd}")

@@ -66,7 +66,7 @@ class RunRows:
 
     def schema(self, kind: str) -> pa.Schema:
         """Arrow schema of one kind of rows, with the model's additional columns."""
-        return columns.schema_of(kind, fields_of(kind, self.model))
+        return columns.schema_of(kind, fields_of(kind, self.model), self.model.task)
 
     def key(self, kind: str) -> TableKey:
         """The table of one kind of rows."""

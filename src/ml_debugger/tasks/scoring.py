@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ def score_rows(task: Task, model: ErrorModel, records: pa.Table, result_name: st
     own = scored[0][0]
     if len(scored) > 1:
         own = {name: np.concatenate([part[0][name] for part in scored]) for name in own}
-    return _table(records, own, result_name)
+    return _table(task, records, own, result_name)
 
 
 def _score_part(task: Task, model: ErrorModel, records: pa.Table) -> tuple[dict[str, NDArray[Any]], int, int]:
@@ -118,10 +120,11 @@ def _explain(n_broken: int, n_bare: int, n_rows: int, fallback: str) -> str:
     return "; ".join(parts) + f"; they are in zone {OUTLIER_ZONE}"
 
 
-def _table(records: pa.Table, own: dict[str, NDArray[Any]], result_name: str) -> pa.Table:
+def _table(task: Task, records: pa.Table, own: dict[str, NDArray[Any]], result_name: str) -> pa.Table:
+    layout = _layout(task.name)
     given = {name: place for place, name in enumerate(records.schema.names)}
     data: list[Any] = []
-    for name, kind in _FIELDS:
+    for name, kind in layout.fields:
         if name == "result_name":
             data.append(pa.repeat(result_name, records.num_rows))
         elif name in own:
@@ -130,13 +133,24 @@ def _table(records: pa.Table, own: dict[str, NDArray[Any]], result_name: str) ->
             data.append(records.column(given[name]))
         else:
             data.append(pa.nulls(records.num_rows, kind))
-    extra = [name for name in given if name not in _KNOWN]
+    extra = [name for name in given if name not in layout.known]
     if not extra:
-        return pa.Table.from_arrays(data, schema=_SCHEMA)
-    schema = pa.schema([*_SCHEMA, *(records.schema.field(name) for name in extra)])
+        return pa.Table.from_arrays(data, schema=layout.schema)
+    schema = pa.schema([*layout.schema, *(records.schema.field(name) for name in extra)])
     return pa.Table.from_arrays([*data, *(records.column(given[name]) for name in extra)], schema=schema)
 
 
-_SCHEMA = columns.schema_of(columns.SCORES)
-_FIELDS = tuple((field.name, field.type) for field in _SCHEMA)  # Arrow makes these anew each time they are asked for
-_KNOWN = frozenset([*_SCHEMA.names, *columns.schema_of(columns.RECORDS).names])
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns of the score rows of a task; Arrow makes them anew each time that they are asked for."""
+
+    schema: pa.Schema
+    fields: tuple[tuple[str, pa.DataType], ...]
+    known: frozenset[str]
+
+
+@functools.cache
+def _layout(task: str) -> _Layout:
+    schema = columns.schema_of(columns.SCORES, task=task)
+    known = frozenset([*schema.names, *columns.schema_of(columns.RECORDS).names])
+    return _Layout(schema, tuple((field.name, field.type) for field in schema), known)

@@ -1,11 +1,9 @@
-"""The detection demo: its own sums, the demo on a few scenes, and whole with the command line on what it leaves."""
+"""The detection demo: on a few scenes, and whole with the command line on what it leaves."""
 
 from __future__ import annotations
 
 import re
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot
@@ -14,71 +12,10 @@ from typer.testing import CliRunner
 from ml_debugger.cli import app
 from ml_debugger.columns import ZONES
 from ml_debugger.demo import DemoOptions, detection
-from ml_debugger.demo.detection import STRATEGIES, DetectionSizes
-from ml_debugger.demo.digit_scenes import Scenes
-from ml_debugger.selection import BBoxStrategy
-from ml_debugger.selection.strategies import STRATEGIES as REGISTERED
+from ml_debugger.demo.box_findings import DetectionSizes
 
 SMALL = DetectionSizes(train=100, val=60, pool=60, epochs=14)
 FILES = {"examples.png", "heatmap.png", "zones.png", "reliability.png", "report.html"}
-
-
-def test_every_strategy_shown_is_valid():
-    for strategy in STRATEGIES:
-        assert strategy in REGISTERED if isinstance(strategy, str) else BBoxStrategy(**strategy)
-
-
-def target(*boxes):
-    return {
-        "boxes": np.array([box[:4] for box in boxes], np.float32).reshape(-1, 4),
-        "labels": np.array([box[4] for box in boxes], np.int64),
-    }
-
-
-class Said:
-    """Stands in for a data filter over three images, of which the last has no boxes."""
-
-    def scores(self):
-        rows = [
-            (12, 0, 3, 0.9, 10, 10, 30, 30),  # right
-            (12, 1, 4, 0.5, 60, 60, 80, 80),  # on nothing
-            (10, 0, 5, 0.8, 10, 10, 30, 30),  # of the wrong class
-        ]
-        return pd.DataFrame(rows, columns=["input_id", "unit", "label", "score", "x1", "y1", "x2", "y2"])
-
-    def missed_proba(self):
-        return pd.DataFrame({"input_id": [12, 10, 11], "n_units": [2, 1, 0], "missed_proba": [0.2, 0.1, 0.9]})
-
-
-@pytest.fixture
-def pool():
-    targets = [target()] * 10 + [target((10, 10, 30, 30, 6)), target((0, 0, 9, 9, 1)), target((10, 10, 30, 32, 3))]
-    return detection._Pool.read(Said(), Scenes(np.zeros((13, 3, 4, 4), np.float32), targets, {"pool": [10, 11, 12]}))
-
-
-def test_the_truth_of_the_pool_is_that_of_its_annotations(pool):
-    assert pool.boxes["is_error"].tolist() == [False, True, True]
-    assert pool.images.index.tolist() == [10, 11, 12]
-    assert pool.images["n_boxes"].tolist() == [1, 0, 2]
-    assert pool.images["n_wrong"].tolist() == [1, 0, 1]
-    assert pool.images["n_objects"].tolist() == [1, 1, 1]
-    assert pool.images["n_missed"].tolist() == [0, 1, 0]
-    assert pool.images["score"].tolist()[::2] == [0.8, 0.7]
-    assert detection._errs(pool.images).tolist() == [True, True, True]
-
-
-def test_a_row_of_the_query_table_counts_what_the_images_hold(pool):
-    assert detection._query_row("some", pool.images.loc[[12, 11]]) == ("some", "2", "2", "1", "50.0%", "2", "1")
-    assert detection._query_row("none", pool.images.loc[[]]) == ("none", "0", "0", "0", "-", "0", "0")
-
-
-def test_flags_are_reported_with_what_the_images_hold(pool):
-    flags = {10: True, 11: False, 12: False}
-    said = " ".join(detection._flag_text(flags, pool, [10]).split())
-    assert "1 of 3 pool images were flagged" in said
-    assert "of their boxes 100.0% are wrong, of the boxes of the others 50.0%" in said
-    assert "a query for the same returns the same images" in said
-    assert "returns OTHER images" in " ".join(detection._flag_text(flags, pool, [10, 12]).split())
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,9 @@ NEIGHBOUR_CONTEXT: Final = (
     "around_better_other",
 )
 BOX_CONTEXT: Final = (*DETECTION_CONTEXT, *NEIGHBOUR_CONTEXT)  # as stored
-BOX_3D_CONTEXT: Final = (*DETECTION_3D_CONTEXT, *NEIGHBOUR_CONTEXT)
+# In 3D also whether another box is in front of it, and how it stands to those around: see analysis/box_scene.
+SCENE_CONTEXT: Final = ("hidden", "turned", "raised", "nearest")
+BOX_3D_CONTEXT: Final = (*DETECTION_3D_CONTEXT, *NEIGHBOUR_CONTEXT, *SCENE_CONTEXT)
 # Columns of ``frame_context`` of images: what the candidates that no returned box stands for say about missed objects.
 # Free candidates overlap no returned box, nor a better free one; thus each stands for one possible object.
 FRAME_CONTEXT: Final = (
@@ -153,7 +155,7 @@ FRAME_CONTEXT: Final = (
     "kept_score_mean",
 )
 
-# The box of a predicted unit in public tables: pixels; centre and sizes in metres, and radians. Scores of a task without
+# The box of a predicted unit in public tables: in pixels; in metres and radians. Scores of a task without
 # boxes have those of images, always null.
 BOX_COLUMNS: Final = ("x1", "y1", "x2", "y2")
 BOX_3D_COLUMNS: Final = ("x", "y", "z", "dx", "dy", "dz", "yaw")

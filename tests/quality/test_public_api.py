@@ -13,12 +13,13 @@ import ml_debugger
 
 PUBLIC = {
     "ml_debugger": {"__version__"},
-    "ml_debugger.training": {"ClassificationTracer", "ObjectDetectionTracer"},
+    "ml_debugger.training": {"ClassificationTracer", "ObjectDetection3DTracer", "ObjectDetectionTracer"},
     "ml_debugger.evaluator": {"Evaluator", "Result"},
     "ml_debugger.data_filter": {
         "BBoxStrategy",
         "ClassificationDataFilter",
         "FilterConfig",
+        "ObjectDetection3DDataFilter",
         "ObjectDetectionDataFilter",
         "SamplingConfig",
     },
@@ -27,6 +28,7 @@ PUBLIC = {
 REQUIRED = inspect.Parameter.empty
 CREDENTIALS = {"api_endpoint": None, "api_key": None}
 THRESHOLDS = {"n_class": None, "score_thresh": None, "iou_thresh": None, "max_detections_per_image": None}
+FRAME_THRESHOLDS = {"n_class": None, "score_thresh": None, "iou_thresh": None, "max_detections_per_frame": None}
 
 # Documented arguments in their order, with their defaults. New ones come after them and are keyword-only.
 SIGNATURES: dict[str, dict[str, Any]] = {
@@ -69,6 +71,28 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "n_epoch": None,
     },
     "training.ObjectDetectionTracer.wait_for_save": {},
+    "training.ObjectDetection3DTracer": {
+        "model": REQUIRED,
+        "model_name": REQUIRED,
+        "version_name": REQUIRED,
+        "target_layers": None,
+        "additional_fields": None,
+        "additional_label_fields": None,
+        "auto_sync": False,
+        "force_table_recreate": False,
+        **CREDENTIALS,
+        **FRAME_THRESHOLDS,
+        "pc_range": None,
+        "ground_truth_provider": None,
+    },
+    "training.ObjectDetection3DTracer.__call__": {
+        "model_input": REQUIRED,
+        "ground_truth": None,
+        "input_ids": None,
+        "dataset_type": "train",
+        "n_epoch": None,
+    },
+    "training.ObjectDetection3DTracer.wait_for_save": {},
     "data_filter.ClassificationDataFilter": {
         "model": REQUIRED,
         "model_name": REQUIRED,
@@ -125,6 +149,34 @@ SIGNATURES: dict[str, dict[str, Any]] = {
     },
     "data_filter.ObjectDetectionDataFilter.scores": {"dataset_type": "pool"},
     "data_filter.ObjectDetectionDataFilter.missed_proba": {"dataset_type": "pool"},
+    "data_filter.ObjectDetection3DDataFilter": {
+        "model": REQUIRED,
+        "model_name": REQUIRED,
+        "version_name": REQUIRED,
+        "result_name": None,
+        "n_epoch": "latest",
+        "filter_config": None,
+        "target_layers": None,
+        "additional_fields": None,
+        "auto_sync": False,
+        "force_table_recreate": False,
+        **CREDENTIALS,
+        **FRAME_THRESHOLDS,
+    },
+    "data_filter.ObjectDetection3DDataFilter.__call__": {
+        "model_input": REQUIRED,
+        "input_ids": REQUIRED,
+        "dataset_type": "pool",
+    },
+    "data_filter.ObjectDetection3DDataFilter.query": {
+        "n_data": REQUIRED,
+        "strategy": REQUIRED,
+        "dataset_type": "pool",
+        "type_cast": None,
+        "exclude": (),
+    },
+    "data_filter.ObjectDetection3DDataFilter.scores": {"dataset_type": "pool"},
+    "data_filter.ObjectDetection3DDataFilter.missed_proba": {"dataset_type": "pool"},
     "evaluator.Evaluator": {"model_name": REQUIRED, "version_name": REQUIRED, **CREDENTIALS},
     "evaluator.Evaluator.request_evaluation": {
         "method_name": "default",

@@ -11,7 +11,6 @@ import pytest
 from ml_debugger.analysis.average_precision import MISSING_NOTE
 from ml_debugger.service.contract import EvaluationRequest, RunKey
 from ml_debugger.service.evaluation import run_evaluation
-from ml_debugger.tasks.object_detection import diagnose
 from tests.helpers.box_results import TASK, box_evaluation, crowded_run
 from tests.helpers.labelled_boxes import BoxRun, detections
 
@@ -61,7 +60,7 @@ def test_a_run_without_regions_is_learned_the_same() -> None:
 
 def test_missed_objects_are_those_of_the_held_out_images_by_class() -> None:
     run, found = crowded_run(), box_evaluation()
-    missed = diagnose(run.tables["records"], run.tables["truths"]).missed
+    missed = TASK.diagnose(run.tables["records"], run.tables["truths"]).missed
     held = missed.filter(pc.equal(missed["dataset_type"], "val"))
     assert 0 < found.missed.num_rows == held.num_rows < missed.num_rows
     codes = found.error_codes.filter(found.error_codes["zone"].is_null()).to_pylist()

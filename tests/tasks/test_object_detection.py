@@ -13,7 +13,6 @@ from ml_debugger.errors import EvaluationWarning, InputError
 from ml_debugger.estimation import ErrorModel
 from ml_debugger.estimation.metrics import auroc
 from ml_debugger.service.evaluation import Evaluation, run_evaluation
-from ml_debugger.tasks.object_detection import codes, diagnose, predictions, targets, truths, usable
 from ml_debugger.tasks.scoring import score_rows
 from ml_debugger.tasks.task import Judged, Votes
 from ml_debugger.tasks.units import read_units
@@ -35,7 +34,7 @@ def output(boxes: list[list[float]], labels: list[int], index: list[int] | None 
 
 def test_one_record_row_per_box_in_the_order_of_the_output() -> None:
     made = output([[0, 0, 9, 9], [5, 5, 30, 30], [1, 1, 2, 2]], [2, 0, 1], [0, 2, 2], n=3)
-    rows = predictions(made, input_rows(3, ids=["a", "b", "c"]))
+    rows = TASK.predictions(made, input_rows(3, ids=["a", "b", "c"]))
     assert rows.schema == columns.schema_of("records")
     assert rows["input_id"].to_pylist() == ["a", "c", "c"]
     assert rows["unit"].to_pylist() == [0, 0, 1]
@@ -49,13 +48,13 @@ def test_one_record_row_per_box_in_the_order_of_the_output() -> None:
 
 def test_positions_in_an_output_of_mixed_images_and_given_ones() -> None:
     made = output([[0, 0, 9, 9]] * 4, [0] * 4, [1, 0, 1, 0], n=2)
-    assert predictions(made, input_rows(2))["unit"].to_pylist() == [0, 0, 1, 1]
+    assert TASK.predictions(made, input_rows(2))["unit"].to_pylist() == [0, 0, 1, 1]
     given = replace(made, unit=np.array([7, 1, 3, 2]))
-    assert predictions(given, input_rows(2))["unit"].to_pylist() == [7, 1, 3, 2]
+    assert TASK.predictions(given, input_rows(2))["unit"].to_pylist() == [7, 1, 3, 2]
 
 
 def test_no_boxes_are_no_rows() -> None:
-    rows = predictions(output([], [], n=2), input_rows(2))
+    rows = TASK.predictions(output([], [], n=2), input_rows(2))
     assert rows.num_rows == 0
     assert rows.schema == columns.schema_of("records")
     assert len(read_units(rows, TASK.reads.vectors)) == 0
@@ -72,17 +71,17 @@ def test_no_boxes_are_no_rows() -> None:
 )
 def test_outputs_that_cannot_be_right(made: ModelOutput, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        predictions(made, input_rows(1))
+        TASK.predictions(made, input_rows(1))
 
 
 def test_an_annotated_image_without_objects_is_known() -> None:
-    rows = truths([{"boxes": np.zeros((0, 4)), "labels": []}, None], input_rows(2), 3)
+    rows = TASK.truths([{"boxes": np.zeros((0, 4)), "labels": []}, None], input_rows(2), 3)
     assert rows.schema == columns.schema_of("truths")
     assert rows.select(["truth_index", "truth", "box", "ignored"]).to_pylist() == [
         {"truth_index": -1, "truth": -1, "box": None, "ignored": True}
     ]
-    records = predictions(output([[0, 0, 9, 9], [0, 0, 9, 9]], [1, 1], [0, 1], n=2), input_rows(2))
-    found = diagnose(records, rows)
+    records = TASK.predictions(output([[0, 0, 9, 9], [0, 0, 9, 9]], [1, 1], [0, 1], n=2), input_rows(2))
+    found = TASK.diagnose(records, rows)
     assert found.labelled.tolist() == [True, False]
     assert found.is_error.tolist() == [True, False]
     assert found.missed.num_rows == 0
@@ -92,20 +91,20 @@ def test_an_annotated_image_without_objects_is_known() -> None:
 def test_diagnosis_targets_and_codes() -> None:
     inputs = input_rows(2, ids=["a", "b"])
     boxes = [[0, 0, 100, 100], [200, 0, 300, 100], [40, 200, 140, 300], [500, 500, 520, 520]]
-    records = predictions(output(boxes, [1, 2, 0, 0], n=2), inputs)
+    records = TASK.predictions(output(boxes, [1, 2, 0, 0], n=2), inputs)
     annotated = {"boxes": [[0, 0, 100, 98], [200, 0, 300, 98], [0, 200, 100, 300]], "labels": [1, 1, 0]}
     alone = {"boxes": [[0, 0, 50, 50], [90, 90, 99, 99]], "labels": [2, 0], "iscrowd": [0, 1]}
-    found = diagnose(records, truths([annotated, alone], inputs, 3))
+    found = TASK.diagnose(records, TASK.truths([annotated, alone], inputs, 3))
     assert found.labelled.all()
     assert found.truth.tolist() == [1, 1, 0, -1]
     assert found.is_error.tolist() == [False, True, True, True]
-    asked = targets(found)
+    asked = TASK.targets(found)
     assert list(asked) == ["error_proba", "det_error_proba", "cls_error_proba"]
     assert asked["det_error_proba"].tolist() == [False, False, True, True]
     np.testing.assert_array_equal(asked["cls_error_proba"], [0, 1, np.nan, np.nan])
     nothing = Votes(np.full((4, 3), -1), np.zeros((4, 3)))
     sure = {"det_error_proba": np.array([0.1, 0.1, 0.9, 0.05])}
-    said = codes(found, np.array([1, 2, 0, 0]), Judged(np.array(["hotspot"] * 4, object), nothing, sure), 0.1)
+    said = TASK.codes(found, np.array([1, 2, 0, 0]), Judged(np.array(["hotspot"] * 4, object), nothing, sure), 0.1)
     assert said == ["DET:A:CLS1->1", "DET:A:CLS1->2", "DET:M:CLS0->0", "DET:N*:CLS->0"]
     missed = found.missed.to_pylist()
     assert [(row["input_id"], row["truth"], row["error_code"], row["x2"]) for row in missed] == [
@@ -115,12 +114,12 @@ def test_diagnosis_targets_and_codes() -> None:
 
 def test_usable_units() -> None:
     made = replace(output([[0, 0, 9, 9]] * 4, [0, -1, 0, 0]), features=np.array([[1], [1], [np.nan], [1]], np.float32))
-    rows = predictions(replace(made, score=np.array([0.5, 0.5, 0.5, np.nan])), input_rows(1))
+    rows = TASK.predictions(replace(made, score=np.array([0.5, 0.5, 0.5, np.nan])), input_rows(1))
     units = read_units(rows, TASK.reads.vectors)
-    judged, whole = usable(units, "features")
+    judged, whole = TASK.usable(units, "features")
     assert judged.tolist() == [True, False, True, False]
     assert whole.tolist() == [True, False, False, False]
-    assert usable(units, "box")[1].tolist() == judged.tolist()
+    assert TASK.usable(units, "box")[1].tolist() == judged.tolist()
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +180,7 @@ def test_fresh_boxes_score_as_in_any_batch(evaluated: Evaluation) -> None:
     parts = [score_rows(TASK, model, records.slice(at, 7), "r") for at in range(0, records.num_rows, 7)]
     for name in ("error_proba", "det_error_proba", "cls_error_proba", "support", "zone", "x2"):
         assert whole[name].to_pylist() == pa.concat_tables(parts)[name].to_pylist()
-    wrong = diagnose(records, run.tables["truths"]).is_error
+    wrong = TASK.diagnose(records, run.tables["truths"]).is_error
     assert auroc(whole["error_proba"].to_numpy(), wrong) > auroc(1 - whole["score"].to_numpy(), wrong) + 0.03
 
 

@@ -2,6 +2,14 @@
 
 from ml_debugger.data_filter.classification import ClassificationDataFilter
 from ml_debugger.data_filter.object_detection import ObjectDetectionDataFilter
+from ml_debugger.data_filter.object_detection_3d import ObjectDetection3DDataFilter
 from ml_debugger.selection import BBoxStrategy, FilterConfig, SamplingConfig
 
-__all__ = ["BBoxStrategy", "ClassificationDataFilter", "FilterConfig", "ObjectDetectionDataFilter", "SamplingConfig"]
+__all__ = [
+    "BBoxStrategy",
+    "ClassificationDataFilter",
+    "FilterConfig",
+    "ObjectDetection3DDataFilter",
+    "ObjectDetectionDataFilter",
+    "SamplingConfig",
+]

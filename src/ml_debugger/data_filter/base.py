@@ -14,6 +14,7 @@ from ml_debugger import columns
 from ml_debugger.adapters import Adapter
 from ml_debugger.connect import Connection, connect
 from ml_debugger.errors import EpochWarning, InputError, NotFoundError, ShortResultWarning, WeightsWarning, warn
+from ml_debugger.estimation.frames import missed_probability
 from ml_debugger.ids import parse_ids, restore_ids
 from ml_debugger.recording.fields import parse_fields
 from ml_debugger.recording.recorder import Call, Recorder, check_name, open_writer
@@ -21,6 +22,7 @@ from ml_debugger.service.contract import QueryRequest, RunKey, ScanRequest
 from ml_debugger.service.pool import POOL_FIELD
 from ml_debugger.tasks.scoring import score_rows
 from ml_debugger.tasks.task import Task
+from ml_debugger.tasks.units import read_matrix
 from ml_debugger.types import Epoch, Scope
 
 if TYPE_CHECKING:
@@ -30,6 +32,19 @@ if TYPE_CHECKING:
 __all__ = ["DataFilter", "Names"]
 
 logger = logging.getLogger(__name__)
+
+_BOX_SCORES = (
+    "input_id",
+    "unit",
+    "dataset_type",
+    "n_epoch",
+    "label",
+    "score",
+    *columns.ERROR_COLUMNS,
+    "zone",
+    "support",
+    "pred_size",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +152,22 @@ class DataFilter:
         frame: pd.DataFrame = table.drop_columns(["id_kind"]).to_pandas()
         frame["input_id"] = restore_ids(table["input_id"].to_pylist(), table["id_kind"].to_pylist())
         frame["n_epoch"] = frame["n_epoch"].astype("Int64")
+        return frame
+
+    def _box_scores(self, dataset_type: str, scope: Scope | None) -> pd.DataFrame:
+        names = (*_BOX_SCORES, *columns.box_columns(self._task.name))
+        return self._scores(names, dataset_type, scope)
+
+    def _missed_proba(self, dataset_type: str, scope: Scope | None) -> pd.DataFrame:
+        names = ("input_id", "id_kind", "dataset_type", "n_epoch", "n_units", "frame_context")
+        schema = columns.schema_of(columns.INPUTS)
+        selected = pa.schema([schema.field(name) for name in names])
+        scanned = self._scan(columns.INPUTS, names, dataset_type, scope)
+        table = pa.Table.from_batches((batch.select(names).cast(selected) for batch in scanned), selected)
+        frame: pd.DataFrame = table.drop_columns(["id_kind", "frame_context"]).to_pandas()
+        frame["input_id"] = restore_ids(table["input_id"].to_pylist(), table["id_kind"].to_pylist())
+        frame["n_epoch"] = frame["n_epoch"].astype("Int64")
+        frame["missed_proba"] = missed_probability(self._model, read_matrix(table, "frame_context"))
         return frame
 
     def wait_for_save(self) -> None:

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from ml_debugger import columns
 from ml_debugger.adapters import find_adapter
 from ml_debugger.data_filter.base import DataFilter, Names
-from ml_debugger.estimation.frames import missed_probability
-from ml_debugger.ids import restore_ids
 from ml_debugger.selection import BBoxStrategy, SamplingConfig
 from ml_debugger.tasks import TASKS
-from ml_debugger.tasks.units import read_matrix
 from ml_debugger.types import Epoch, Scope
 
 if TYPE_CHECKING:
@@ -22,19 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectDetectionDataFilter"]
 
-_SCORE_COLUMNS = (
-    "input_id",
-    "unit",
-    "dataset_type",
-    "n_epoch",
-    "label",
-    "score",
-    *columns.ERROR_COLUMNS,
-    "zone",
-    "support",
-    "pred_size",
-    *columns.BOX_COLUMNS,
-)
+TASK = TASKS["object_detection"]
 
 
 class ObjectDetectionDataFilter(DataFilter):
@@ -95,7 +78,7 @@ class ObjectDetectionDataFilter(DataFilter):
         max_detections_per_image: int | None = None,
     ) -> None:
         self._prepare(
-            TASKS["object_detection"],
+            TASK,
             Names(model_name, version_name, result_name, n_epoch),
             filter_config,
             additional_fields,
@@ -103,7 +86,7 @@ class ObjectDetectionDataFilter(DataFilter):
         adapter = find_adapter(
             model,
             target_layers,
-            "object_detection",
+            TASK.name,
             n_class=n_class,
             score_thresh=score_thresh,
             iou_thresh=iou_thresh,
@@ -196,16 +179,7 @@ class ObjectDetectionDataFilter(DataFilter):
             One row per image: ``input_id`` (as given), ``dataset_type``, ``n_epoch``, ``n_units`` (boxes) and
             ``missed_proba``, NaN where the result did not learn it.
         """
-        names = ("input_id", "id_kind", "dataset_type", "n_epoch", "n_units", "frame_context")
-        schema = columns.schema_of(columns.INPUTS)
-        selected = pa.schema([schema.field(name) for name in names])
-        scanned = self._scan(columns.INPUTS, names, dataset_type, scope)
-        table = pa.Table.from_batches((batch.select(names).cast(selected) for batch in scanned), selected)
-        frame: pd.DataFrame = table.drop_columns(["id_kind", "frame_context"]).to_pandas()
-        frame["input_id"] = restore_ids(table["input_id"].to_pylist(), table["id_kind"].to_pylist())
-        frame["n_epoch"] = frame["n_epoch"].astype("Int64")
-        frame["missed_proba"] = missed_probability(self._model, read_matrix(table, "frame_context"))
-        return frame
+        return self._missed_proba(dataset_type, scope)
 
     def scores(self, dataset_type: str = columns.POOL, *, scope: Scope | None = None) -> pd.DataFrame:
         """Every scored box of a dataset_type.
@@ -220,4 +194,4 @@ class ObjectDetectionDataFilter(DataFilter):
             ``cls_error_proba`` (wrong class, if the place is right), ``zone``, ``support``, ``pred_size`` (px^2),
             ``x1 y1 x2 y2`` and additional fields.
         """
-        return self._scores(_SCORE_COLUMNS, dataset_type, scope)
+        return self._box_scores(dataset_type, scope)

@@ -32,7 +32,7 @@ from ml_debugger.tasks.boxes_in import (
     rows_of,
 )
 
-__all__ = ["provided_truths", "read_truths_3d"]
+__all__ = ["check_provider", "provided_truths", "read_truths_3d"]
 
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
@@ -84,6 +84,19 @@ def read_truths_3d(ground_truth: Any, n_inputs: int, n_classes: int | None = Non
     return read_truths(_entries(ground_truth, n_inputs), n_inputs, n_classes, _FRAME_TRUTHS)
 
 
+def check_provider(provider: Any) -> None:
+    """Refuse what cannot be asked for annotations.
+
+    Raises:
+        InputError: If it cannot be called.
+    """
+    if not callable(provider):
+        raise InputError(
+            f"ground_truth_provider: expected a function of an input id, got {type(provider).__name__}; of a dict pass "
+            "its get"
+        )
+
+
 def provided_truths(provider: Callable[[Any], Any], input_ids: Sequence[Any]) -> list[Any]:
     """The annotations of some inputs from a function of the user's, one entry each as `read_truths_3d` reads them.
 
@@ -94,11 +107,7 @@ def provided_truths(provider: Callable[[Any], Any], input_ids: Sequence[Any]) ->
     Raises:
         InputError: If it cannot be called, or knows an id not.
     """
-    if not callable(provider):
-        raise InputError(
-            f"ground_truth_provider: expected a function of an input id, got {type(provider).__name__}; of a dict pass "
-            "its get"
-        )
+    check_provider(provider)
     entries = []
     for name in input_ids:
         try:

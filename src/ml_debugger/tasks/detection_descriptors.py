@@ -7,17 +7,28 @@ not show is 0 throughout and gets no weight.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import PredictedBoxes, box_areas, find_overlaps
+from ml_debugger.analysis.boxes import Overlaps, PredictedBoxes, box_areas, find_overlaps
 from ml_debugger.columns import BOX_CONTEXT, NEIGHBOUR_CONTEXT
 from ml_debugger.estimation.numbers import sigmoid
 from ml_debugger.tasks.task import Units
 
-__all__ = ["BOX_DESCRIPTORS", "box_descriptors", "box_geometry", "neighbours", "score_log_odds"]
+__all__ = [
+    "BOX_DESCRIPTORS",
+    "box_descriptors",
+    "box_geometry",
+    "known_context",
+    "neighbours",
+    "score_log_odds",
+    "shared_columns",
+    "shown",
+]
 
 Float64 = NDArray[np.float64]
 
@@ -73,9 +84,22 @@ def score_log_odds(units: Units) -> Float64:
 
 def box_descriptors(units: Units) -> Float64:
     """``(U, K)`` descriptors of units with finite scores and boxes, in the order of `BOX_DESCRIPTORS`."""
-    known = dict(zip(BOX_CONTEXT, _filled(units.context, len(BOX_CONTEXT)).T, strict=True))
+    known = known_context(units, BOX_CONTEXT)
+    found = {**shared_columns(units, known), "side_std": known["side_std"], **_place_columns(units, known)}
+    table = np.stack([found[name] for name in BOX_DESCRIPTORS], axis=1)
+    unseen = ~shown(units, BOX_CONTEXT, "n_suppressed_same")
+    return np.asarray(np.where(unseen[:, None] & _OF_CANDIDATES, 0.0, table))
+
+
+def shared_columns(units: Units, known: Mapping[str, Float64]) -> dict[str, Float64]:
+    """Per descriptor ``(U,)``: those of boxes of every kind.
+
+    Args:
+        units: U units.
+        known: Their context by name, 0 where nothing is known.
+    """
     other = _log_odds(known["suppressed_other_score_max"])
-    found = {
+    return {
         **_class_columns(units),
         "no_suppressed": -np.log1p(known["n_suppressed_same"]),
         "suppressed_score_sum": -np.log1p(known["suppressed_score_sum"]),
@@ -84,11 +108,9 @@ def box_descriptors(units: Units) -> Float64:
         "suppressed_score_std": -known["suppressed_score_std"],
         "suppressed_iou_mean": -known["suppressed_iou_mean"],
         "suppressed_iou_std": known["suppressed_iou_std"],
-        "side_std": known["side_std"],
         "n_suppressed_other": np.log1p(known["n_suppressed_other"]),
         "suppressed_other": other,
         "suppressed_other_to_score": other - _log_odds(units.score),
-        **_place_columns(units, known),
         **{name: known[name] for name in _BETTER},
         "n_kept": np.log1p(known["n_kept"]),
         "n_kept_same": np.log1p(known["n_kept_same"]),
@@ -98,24 +120,27 @@ def box_descriptors(units: Units) -> Float64:
         "image_score": -known["image_score"],
         "score_to_best": -known["score_to_best"],
     }
-    table = np.stack([found[name] for name in BOX_DESCRIPTORS], axis=1)
-    unseen = ~_shown(units.context, "n_suppressed_same")
-    return np.asarray(np.where(unseen[:, None] & _OF_CANDIDATES, 0.0, table))
 
 
 def box_geometry(units: Units) -> Float64:
     """``(U, 2)`` logarithms of the size of a box, relative to its image where that is known, and of width / height."""
-    known = _filled(units.context, len(BOX_CONTEXT))
+    known = known_context(units, BOX_CONTEXT)
     width, height = _sides(units)
-    area = known[:, BOX_CONTEXT.index("image_width")] * known[:, BOX_CONTEXT.index("image_height")]
+    area = known["image_width"] * known["image_height"]
     relative = width * height / np.where(area > 0, area, 1.0)
     return np.stack([np.log(np.maximum(relative, SURE)), np.log(width / height)], axis=1)
 
 
-def neighbours(boxes: PredictedBoxes) -> NDArray[np.float32]:
+def neighbours(
+    boxes: PredictedBoxes, beside: Callable[[PredictedBoxes], Overlaps] | None = None
+) -> NDArray[np.float32]:
     """``(U, 13)`` what the other boxes of its image say about each, in the columns `NEIGHBOUR_CONTEXT`.
 
     Made when a box is recorded, so that its score depends on its own row alone.
+
+    Args:
+        boxes: U boxes.
+        beside: Finds the pairs of them that overlap; default: those of axis-aligned boxes.
     """
     image = np.unique(boxes.input_index, return_inverse=True)[1]
     score = np.nan_to_num(np.asarray(boxes.score, dtype=np.float64))
@@ -129,22 +154,27 @@ def neighbours(boxes: PredictedBoxes) -> NDArray[np.float32]:
         "rank": _rank(image, score, n_kept),
         "image_score": (np.bincount(image, score) / n_kept)[image],
         "score_to_best": score - best[image],
-        **_overlaps(boxes, score),
+        **_overlaps(boxes, (beside or _beside_in_images)(boxes), score),
     }
     return np.stack([found[name] for name in NEIGHBOUR_CONTEXT], axis=1).astype(np.float32)
 
 
-def _overlaps(boxes: PredictedBoxes, score: Float64) -> dict[str, Float64]:
+def _beside_in_images(boxes: PredictedBoxes) -> Overlaps:
+    """Pairs of boxes of the same image that overlap."""
+    pairs = find_overlaps(boxes.input_index, boxes.box, boxes.input_index, boxes.box)
+    area = np.maximum(box_areas(boxes.box), SURE)
+    shared = pairs.iou * (area[pairs.first] + area[pairs.second]) / (1.0 + pairs.iou)
+    return replace(pairs, first_share=shared / area[pairs.first], second_share=shared / area[pairs.second])
+
+
+def _overlaps(boxes: PredictedBoxes, pairs: Overlaps, score: Float64) -> dict[str, Float64]:
     """``(U,)`` greatest overlaps with other boxes of the class, and of other classes; 0 where there is none.
 
     With any of them; with those of a greater score; and what share of the box lies in one of these, or the other way
     round: a second box for one object, or a part of it, is more often wrong than the box that the model prefers.
     """
-    pairs = find_overlaps(boxes.input_index, boxes.box, boxes.input_index, boxes.box)
     pairs = pairs.rows(pairs.first != pairs.second)
-    one, other, iou = pairs.first, pairs.second, pairs.iou
-    area = np.maximum(box_areas(boxes.box), SURE)
-    shared = iou * (area[one] + area[other]) / (1.0 + iou)
+    one, other = pairs.first, pairs.second
     better = score[other] > score[one]
     found = {}
     for name, kind in (
@@ -152,10 +182,10 @@ def _overlaps(boxes: PredictedBoxes, score: Float64) -> dict[str, Float64]:
         ("other", boxes.label[one] != boxes.label[other]),
     ):
         for what, values, rows in (
-            (f"overlap_{name}", iou, kind),
-            (f"better_iou_{name}", iou, kind & better),
-            (f"inside_better_{name}", shared / area[one], kind & better),
-            (f"around_better_{name}", shared / area[other], kind & better),
+            (f"overlap_{name}", pairs.iou, kind),
+            (f"better_iou_{name}", pairs.iou, kind & better),
+            (f"inside_better_{name}", pairs.first_share, kind & better),
+            (f"around_better_{name}", pairs.second_share, kind & better),
         ):
             found[what] = np.zeros(len(boxes))
             np.maximum.at(found[what], one[rows], values[rows])
@@ -170,18 +200,19 @@ def _rank(image: NDArray[np.int64], score: Float64, n_kept: NDArray[np.int64]) -
     return rank
 
 
-def _filled(context: NDArray[Any], width: int) -> Float64:
-    """``(U, width)`` numbers; 0 where nothing is known."""
-    if context.shape[1] != width:
-        return np.zeros((len(context), width))
-    return np.nan_to_num(np.asarray(context, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+def known_context(units: Units, names: tuple[str, ...]) -> dict[str, Float64]:
+    """Per name ``(U,)`` numbers of the context; 0 where nothing is known."""
+    if units.context.shape[1] != len(names):
+        return {name: np.zeros(len(units)) for name in names}
+    filled = np.nan_to_num(np.asarray(units.context, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return dict(zip(names, filled.T, strict=True))
 
 
-def _shown(context: NDArray[Any], name: str) -> NDArray[np.bool_]:
-    """``(U,)`` whether the model shows this."""
-    if context.shape[1] != len(BOX_CONTEXT):
-        return np.zeros(len(context), dtype=bool)
-    return np.asarray(np.isfinite(context[:, BOX_CONTEXT.index(name)]))
+def shown(units: Units, names: tuple[str, ...], name: str) -> NDArray[np.bool_]:
+    """``(U,)`` whether the model shows this number of the context."""
+    if units.context.shape[1] != len(names):
+        return np.zeros(len(units), dtype=bool)
+    return np.asarray(np.isfinite(units.context[:, names.index(name)]))
 
 
 def _log_odds(share: Any) -> Float64:
@@ -219,7 +250,7 @@ def _sides(units: Units) -> tuple[Float64, Float64]:
     return np.maximum(x2 - x1, SURE), np.maximum(y2 - y1, SURE)
 
 
-def _place_columns(units: Units, known: dict[str, Float64]) -> dict[str, Float64]:
+def _place_columns(units: Units, known: Mapping[str, Float64]) -> dict[str, Float64]:
     """Size and shape, and the distance to the border in units of the box; the latter 0 without a size of the image."""
     size, shape = box_geometry(units).T
     x1, y1, x2, y2 = np.asarray(units.box, dtype=np.float64).T

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml_debugger import columns
 from ml_debugger.analysis.average_precision import MISSING_NOTE, NAMES, average_precision
 from ml_debugger.analysis.boxes import PredictedBoxes, TrueBoxes
+from ml_debugger.tasks.box_task import NO_OBJECTS, boxes_of
 from ml_debugger.tasks.task import Quality, Units
-from ml_debugger.tasks.units import read_matrix
 
-__all__ = ["NO_OBJECTS", "box_quality", "boxes_of", "image_sizes", "shown_truths"]
+__all__ = ["image_quality", "image_sizes"]
 
-NO_OBJECTS = -1
-"""``truth_index`` of the row that says an image is annotated and holds no object."""
+IMAGE_WIDTH: Final = 4
 
 
-def boxes_of(rows: pa.Table) -> NDArray[np.float32]:
-    """``(N, 4)``; NaN where there is none."""
-    box = read_matrix(rows, "box")
-    return box if box.shape[1] else np.full((rows.num_rows, 4), np.nan, dtype=np.float32)
-
-
-def box_quality(records: pa.Table, truth_rows: pa.Table, draws: int, seed: int) -> Quality:
+def image_quality(records: pa.Table, truth_rows: pa.Table, draws: int, seed: int) -> Quality:
     """COCO's mean average precision of the recorded boxes over the annotated images.
 
     Args:
@@ -38,13 +32,13 @@ def box_quality(records: pa.Table, truth_rows: pa.Table, draws: int, seed: int) 
     found = average_precision(
         PredictedBoxes(
             records["recording_id"].to_numpy(),
-            boxes_of(records),
+            boxes_of(records, IMAGE_WIDTH),
             records["label"].to_numpy(),
             records["score"].to_numpy(),
         ),
         TrueBoxes(
             objects["recording_id"].to_numpy(),
-            boxes_of(objects),
+            boxes_of(objects, IMAGE_WIDTH),
             objects["truth"].to_numpy(),
             objects["ignored"].to_numpy().astype(bool),
         ),
@@ -55,23 +49,6 @@ def box_quality(records: pa.Table, truth_rows: pa.Table, draws: int, seed: int) 
     if found is None:
         return Quality(dict.fromkeys(NAMES), (MISSING_NOTE,))
     return Quality(found)
-
-
-def shown_truths(truth_rows: pa.Table, missed: NDArray[np.bool_]) -> pa.Table:
-    """One row per annotated box, and one without a box per annotated image that has none.
-
-    Args:
-        truth_rows: Stored rows.
-        missed: Whether no prediction belongs to it, for each of those with an object, in their order.
-    """
-    is_object = truth_rows["truth_index"].to_numpy() != NO_OBJECTS
-    flags = np.zeros(truth_rows.num_rows, dtype=bool)
-    flags[is_object] = missed
-    names = ("input_id", "id_kind", "dataset_type", "recording_id", "truth_index", "truth", "ignored")
-    table = truth_rows.select(names).append_column("missed", pa.array(flags))
-    for name, side in zip(columns.BOX_COLUMNS, boxes_of(truth_rows).T, strict=True):
-        table = table.append_column(name, pa.array(side, type=pa.float32()))
-    return table
 
 
 def image_sizes(units: Units) -> NDArray[np.float32]:

@@ -15,7 +15,19 @@ from ml_debugger.estimation import ErrorModel, Layout
 from ml_debugger.selection import BBoxStrategy, FilterConfig
 from ml_debugger.types import ModelOutput
 
-__all__ = ["Description", "Diagnosis", "Judged", "Lessons", "Quality", "Reads", "Task", "Units", "Votes"]
+__all__ = [
+    "Description",
+    "Diagnosis",
+    "Judged",
+    "Lessons",
+    "Quality",
+    "Reads",
+    "Task",
+    "Units",
+    "Votes",
+    "no_sizes",
+    "share_of_right_units",
+]
 
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
@@ -203,12 +215,12 @@ class Quality:
     notes: tuple[str, ...] = ()
 
 
-def _share_of_right_units(records: pa.Table, truths: pa.Table, draws: int, seed: int) -> Quality:
+def share_of_right_units(records: pa.Table, truths: pa.Table, draws: int, seed: int) -> Quality:
     """Most tasks have no measure of their own."""
     return Quality()
 
 
-def _no_sizes(units: Units) -> NDArray[np.float32]:
+def no_sizes(units: Units) -> NDArray[np.float32]:
     """Most inputs have no size that matters."""
     return np.full((len(units), 2), np.nan, dtype=np.float32)
 
@@ -271,6 +283,6 @@ class Task:
     codes: Callable[[Diagnosis, Int64, Judged, float], list[str]]
     reads: Reads = Reads()
     score_columns: Callable[[Units], Mapping[str, NDArray[Any]]] = _no_columns
-    quality: Callable[[pa.Table, pa.Table, int, int], Quality] = _share_of_right_units
-    input_sizes: Callable[[Units], NDArray[np.float32]] = _no_sizes
+    quality: Callable[[pa.Table, pa.Table, int, int], Quality] = share_of_right_units
+    input_sizes: Callable[[Units], NDArray[np.float32]] = no_sizes
     reconcile: Callable[[Mapping[str, Float64]], Mapping[str, Float64]] = _as_they_are

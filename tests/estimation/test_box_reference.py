@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,64 @@ def test_no_box_to_describe(width: int) -> None:
     reference, _, _ = fit_box_reference(nothing(width), examples(60, width=width))
     empty = reference.place(np.zeros((0, width)))
     assert reference.describe(empty, np.zeros(0, np.int64)).shape == (0, 3)
+
+
+def sized(count: int, seed: int = 0) -> BoxExamples:
+    """Right boxes of a class have its size; wrong ones are 1 m longer."""
+    plain = examples(count, seed, width=0)
+    random = np.random.default_rng((5, seed))
+    length = np.array([4.0, 1.0, 2.0])[plain.label] + 0.1 * random.normal(size=count) + plain.is_error
+    return replace(plain, numbers=np.stack([length, random.normal(size=count)], axis=1))
+
+
+def test_numbers_unlike_those_of_right_boxes_of_the_class() -> None:
+    held = sized(600)
+    reference, described, _ = fit_box_reference(sized(0), held)
+    np.testing.assert_allclose(reference.typical[:, 0], [4, 1, 2], atol=0.05)
+    np.testing.assert_allclose(reference.spread[:, 0], 0.1, atol=0.03)
+    assert described.shape == (600, 3 + 3 * 2)
+    apart, noise, above, _, below, _ = described[:, 3:].T
+    assert auroc(above, held.is_error) > 0.99
+    np.testing.assert_array_equal(above, -below)
+    np.testing.assert_array_equal(apart, np.abs(above))
+    assert apart.max() == 6.0  # however far
+    assert abs(auroc(noise, held.is_error) - 0.5) < 0.06
+
+
+def test_right_boxes_of_training_images_show_sizes_too() -> None:
+    reference, _, _ = fit_box_reference(sized(400, 1), sized(6))
+    assert reference.sized.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(reference.typical[:, 0], [4, 1, 2], atol=0.05)
+
+
+def test_no_box_nor_its_image_has_a_part_in_its_own_size() -> None:
+    """The one image of a class is judged as if nothing were known of the class."""
+    held = sized(60)
+    label = np.where(held.groups == 4, 7, held.label)
+    _, described, _ = fit_box_reference(sized(0), replace(held, label=label, is_error=np.zeros(60, bool)))
+    assert (described[label == 7, 3:] == 0).all()
+    assert (described[label != 7, 3:] != 0).any()
+
+
+def test_sizes_without_right_boxes_or_of_an_unknown_class() -> None:
+    held = sized(40)
+    _, described, _ = fit_box_reference(sized(0), replace(held, is_error=np.ones(40, bool)))
+    assert (described[:, 3:] == 0).all()
+    reference, _, _ = fit_box_reference(sized(0), held)
+    unknown = reference.describe(np.zeros((1, 0)), np.array([9]), np.array([[3.0, 0.0]]))
+    assert (unknown[:, 3:] == 0).all()
+    alike = replace(held, numbers=np.full((40, 2), 3.0))
+    _, described, _ = fit_box_reference(replace(sized(0), numbers=np.zeros((0, 2))), alike)
+    assert (described[:, 3:] == 0).all()
+
+
+def test_a_reference_stored_before_sizes_were_known_is_read() -> None:
+    reference, _, components = fit_box_reference(nothing(), examples(120))
+    stored = {
+        name: array for name, array in reference.to_arrays().items() if name not in ("sized", "typical", "spread")
+    }
+    old = BoxReference.from_arrays(stored)
+    label = examples(120).label
+    np.testing.assert_array_equal(old.describe(components, label), reference.describe(components, label))
+    with pytest.raises(KeyError):
+        BoxReference.from_arrays({name: array for name, array in stored.items() if name != "probe"})

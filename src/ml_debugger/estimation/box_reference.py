@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,9 @@ LEARNED_DESCRIPTORS: Final = ("class_excess", "class_distance", "feature_probe")
 N_COMPONENTS: Final = 16
 N_FOLDS: Final = 10
 CLASS_PRIOR: Final = 5.0  # a class with so much variance of errors keeps half of its excess
+SPREAD_PRIOR: Final = 5.0  # a class with so many right boxes has half its own, half the common deviation
+LEAST_SPREAD: Final = 1e-3
+FARTHEST: Final = 6.0  # deviations from what is typical do not count for more
 PROBE_PENALTY: Final = 30.0
 LEAST_PER_CLASS: Final = 3
 PROBE_STEPS: Final = 8
@@ -39,6 +42,7 @@ class BoxExamples:
         is_error: ``(N,)``.
         baseline: ``(N,)`` log-odds of the score.
         groups: ``(N,)`` boxes that must not learn from each other.
+        numbers: ``(N, G)`` of which each class has typical values, such as sizes in metres; None stands for none.
     """
 
     vectors: NDArray[Any]
@@ -47,6 +51,11 @@ class BoxExamples:
     is_error: Bool
     baseline: Float64
     groups: NDArray[Any]
+    numbers: Float64 = None  # type: ignore[assignment]  # None is replaced by (N, 0) when it is built
+
+    def __post_init__(self) -> None:
+        if self.numbers is None:
+            object.__setattr__(self, "numbers", np.zeros((len(self.label), 0)))
 
     def __len__(self) -> int:
         return len(self.label)
@@ -60,6 +69,7 @@ class BoxExamples:
             self.is_error[chosen],
             self.baseline[chosen],
             self.groups[chosen],
+            self.numbers[chosen],
         )
 
 
@@ -75,6 +85,9 @@ class BoxReference:
         known: ``(C'',)`` annotated classes that have a centre, ascending.
         centres: ``(C'', K)``.
         probe: ``(1 + K,)`` offset and weights from components to log-odds of an error beyond the score's.
+        sized: ``(S,)`` predicted classes whose typical numbers are known, ascending.
+        typical: ``(S, G)`` means of the numbers of right boxes.
+        spread: ``(S, G)`` their standard deviations.
     """
 
     classes: Int64
@@ -84,6 +97,9 @@ class BoxReference:
     known: Int64
     centres: Float64
     probe: Float64
+    sized: Int64
+    typical: Float64
+    spread: Float64
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name, for saving."""
@@ -91,8 +107,9 @@ class BoxReference:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> BoxReference:
-        """The reference whose arrays these are."""
-        return cls(**{name: arrays[name] for name in cls.__slots__})
+        """The reference whose arrays these are; older ones know nothing of typical numbers."""
+        nothing = {"sized": np.zeros(0, np.int64), "typical": np.zeros((0, 0)), "spread": np.zeros((0, 0))}
+        return cls(**{name: arrays[name] if name in arrays else nothing[name] for name in cls.__slots__})
 
     def place(self, vectors: NDArray[Any]) -> Float64:
         """``(U, K)`` components of features; K = 0 without."""
@@ -100,11 +117,23 @@ class BoxReference:
             return np.zeros((len(vectors), 0))
         return np.asarray((vectors.astype(np.float64) - self.mean) @ self.axes)
 
-    def describe(self, components: Float64, label: Int64) -> Float64:
-        """``(U, 3)`` `LEARNED_DESCRIPTORS` of boxes with these components and predicted classes."""
+    def describe(self, components: Float64, label: Int64, numbers: Float64 | None = None) -> Float64:
+        """``(U, 3 + 3G)`` `LEARNED_DESCRIPTORS` of boxes with these components, predicted classes and numbers.
+
+        Then of each number how far it is from what is typical of the class, how far above, and how far below.
+        """
         own, nearest = self.distances(components, label)
         excess = _looked_up(self.classes, self.excess, label)
-        return np.stack([excess, own - nearest, self.probe[0] + components @ self.probe[1:]], axis=1)
+        learned = np.stack([excess, own - nearest, self.probe[0] + components @ self.probe[1:]], axis=1)
+        width = self.typical.shape[1]
+        if numbers is None or not width:
+            return learned
+        above = np.zeros((len(label), width))
+        for column in range(width):
+            mean = _looked_up(self.sized, self.typical[:, column], label)
+            scale = _looked_up(self.sized, 1.0 / self.spread[:, column], label)  # 0 for an unknown class
+            above[:, column] = np.clip((numbers[:, column] - mean) * scale, -FARTHEST, FARTHEST)
+        return np.concatenate([learned, np.abs(above), above, -above], axis=1)
 
     def distances(self, components: Float64, label: Int64) -> tuple[Float64, Float64]:
         """``(U,)`` distance to the centre of the predicted class, and to the nearest of another; 0 where unknown."""
@@ -130,15 +159,16 @@ def fit_box_reference(known: BoxExamples, held: BoxExamples, *, seed: int = 0) -
         seed: Of the folds.
 
     Returns:
-        The reference, ``(N, 3)`` out-of-fold `LEARNED_DESCRIPTORS`, and ``(N, K)`` components of the held-out boxes.
+        The reference, ``(N, 3 + 3G)`` out-of-fold descriptors as :meth:`BoxReference.describe` gives them, and
+        ``(N, K)`` components of the held-out boxes.
     """
     mean, axes = _space(np.concatenate([known.vectors, held.vectors]))
     reference = _fit(known, held, mean, axes)
     components = reference.place(held.vectors)
-    described = np.zeros((len(held), len(LEARNED_DESCRIPTORS)))
+    described = np.zeros((len(held), len(LEARNED_DESCRIPTORS) + 3 * held.numbers.shape[1]))
     for inside in _folds(held, seed):
         fresh = _fit(known, held.rows(~inside), mean, axes)
-        described[inside] = fresh.describe(components[inside], held.label[inside])
+        described[inside] = fresh.describe(components[inside], held.label[inside], held.numbers[inside])
     return reference, described, components
 
 
@@ -165,16 +195,35 @@ def _space(vectors: NDArray[Any]) -> tuple[Float64, Float64]:
 
 def _fit(known: BoxExamples, held: BoxExamples, mean: Float64, axes: Float64) -> BoxReference:
     classes, excess = _class_excess(held)
-    empty = BoxReference(
-        classes, excess, mean, axes, np.zeros(0, np.int64), np.zeros((0, axes.shape[1])), np.zeros(1 + axes.shape[1])
-    )
-    if axes.shape[1] == 0:
+    width, none = axes.shape[1], np.zeros(0, np.int64)
+    sizes = _typical(known, held)
+    empty = BoxReference(classes, excess, mean, axes, none, np.zeros((0, width)), np.zeros(1 + width), *sizes)
+    if width == 0:
         return empty
     components = empty.place(np.concatenate([known.vectors, held.vectors]))
     truth = np.concatenate([known.truth, held.truth])
     names, centres = _centres(components, truth)
     probe = _fit_probe(components[len(known) :], held)
-    return BoxReference(classes, excess, mean, axes, names, centres, probe)
+    return replace(empty, known=names, centres=centres, probe=probe)
+
+
+def _typical(known: BoxExamples, held: BoxExamples) -> tuple[Int64, Float64, Float64]:
+    """Classes, means and standard deviations of the numbers of right boxes, by predicted class."""
+    numbers = np.concatenate([known.numbers, held.numbers])
+    width = numbers.shape[1]
+    label, wrong = (np.concatenate([getattr(one, name) for one in (known, held)]) for name in ("label", "is_error"))
+    right = ~wrong
+    classes, member, counts = np.unique(label[right], return_inverse=True, return_counts=True)
+    if not width or not len(classes):
+        return np.zeros(0, np.int64), np.zeros((0, width)), np.zeros((0, width))
+    sums = np.stack([np.bincount(member, column) for column in numbers[right].T], axis=1)
+    mean = sums / counts[:, None]
+    squares = (numbers[right] - mean[member]) ** 2
+    own = np.stack([np.bincount(member, column) for column in squares.T], axis=1)
+    common = own.sum(axis=0) / counts.sum()
+    variance = (own + SPREAD_PRIOR * common) / (counts[:, None] + SPREAD_PRIOR)
+    enough = counts >= LEAST_PER_CLASS
+    return classes[enough].astype(np.int64), mean[enough], np.sqrt(np.maximum(variance[enough], LEAST_SPREAD**2))
 
 
 def _class_excess(held: BoxExamples) -> tuple[Int64, Float64]:

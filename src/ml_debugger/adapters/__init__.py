@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ml_debugger.adapters.adapter import Adapter, AdapterEntry
+from ml_debugger.adapters.detection.frame_detector import TorchFrameDetector
 from ml_debugger.adapters.detection.plain_detector import CallableDetector, CallableFrameDetector
 from ml_debugger.adapters.detection.query_detector import QueryDetector, is_query_detector
 from ml_debugger.adapters.detection.torch_detector import TorchDetector
@@ -30,6 +31,7 @@ ADAPTERS: Final[dict[str, AdapterEntry]] = {
     "query_detector": AdapterEntry("object_detection", "transformers", is_query_detector, QueryDetector),
     "torch_detector": AdapterEntry("object_detection", "torch", _is_torch_module, TorchDetector),
     "detector_callable": AdapterEntry("object_detection", None, lambda model: True, CallableDetector),
+    "torch_detector_3d": AdapterEntry("object_detection_3d", "torch", _is_torch_module, TorchFrameDetector),
     "detector_3d_callable": AdapterEntry("object_detection_3d", None, lambda model: True, CallableFrameDetector),
 }
 

@@ -172,11 +172,15 @@ def test_a_broken_box_stays_with_label_minus_one() -> None:
 def test_what_is_beside_the_boxes_is_read_too() -> None:
     candidates = {"boxes": np.repeat(BOXES, 2, axis=0), "scores": np.linspace(0.1, 0.9, 12).reshape(4, 3)}
     more = {"features": np.ones((2, 5)), "logits": np.zeros((2, 3)), "candidates": candidates}
-    for output in (pcdet() | more, {"bboxes_3d": LIDAR, "scores_3d": SCORES, "labels_3d": LABELS} | more):
+    plain = {"bboxes_3d": LIDAR, "scores_3d": SCORES, "labels_3d": LABELS}
+    for output, first in ((pcdet() | more, 1), (plain | more, 0)):
         frame = read_image(output, form=FRAME_FORM)
         assert frame.features.shape == (2, 5)
-        assert frame.logits.shape == (2, 3)
+        assert frame.logits.shape == (2, first + 3)
         assert frame.candidates.boxes.shape == (12, 7)
+        assert sorted(set(frame.candidates.labels.tolist())) == [first, first + 1, first + 2]
+    # OpenPCDet's labels begin at 1: what stands before its logits is of a class that cannot be
+    assert (read_image(pcdet() | more, form=FRAME_FORM).logits == [[-50, 0, 0, 0]] * 2).all()
     with pytest.raises(InputError, match=r"frame 0, candidates: expected a dict of boxes \(M, 7\)"):
         read_image(pcdet() | {"candidates": BOXES}, form=FRAME_FORM)
 

@@ -23,7 +23,7 @@ class Entries:
     """E entries of one image, as tensors on the model's device.
 
     Attributes:
-        boxes: ``(E, 4)`` in pixels of the image as given.
+        boxes: ``(E, 4)`` in pixels of the image as given, or ``(E, 7)``.
         labels: ``(E,)`` int64.
         scores: ``(E,)``.
         rows: ``(E,)`` int64, which place (proposal, anchor or query) each entry belongs to.
@@ -49,8 +49,14 @@ class Entries:
         )
 
 
-def find_rows(image: ImageBoxes, entries: Entries) -> NDArray[np.int64]:
-    """``(U,)`` the place that each returned box came from; -1 where no entry has its label, score and box."""
+def find_rows(image: ImageBoxes, entries: Entries, tolerance: float = SIDE_TOLERANCE) -> NDArray[np.int64]:
+    """``(U,)`` the place that each returned box came from; -1 where no entry has its label, score and box.
+
+    Args:
+        image: Boxes as returned.
+        entries: Raw outputs.
+        tolerance: How far two numbers of the same box may differ by rounding.
+    """
     import torch
 
     found = np.full(len(image.labels), -1, dtype=np.int64)
@@ -62,15 +68,16 @@ def find_rows(image: ImageBoxes, entries: Entries) -> NDArray[np.int64]:
     scores = torch.from_numpy(image.scores).to(device, entries.scores.dtype)
     # The same numbers by the same formula: nearly always equal to the bit, and then few entries need to be compared.
     equal = torch.isin(entries.scores, scores).nonzero()[:, 0]
-    rows = _nearest(boxes, labels, scores, entries, equal)
+    rows = _nearest(boxes, labels, scores, entries, equal, tolerance)
     if bool((rows < 0).any()):
         left = (rows < 0).nonzero()[:, 0]
-        rows[left] = _nearest(boxes[left], labels[left], scores[left], entries, torch.arange(len(entries.rows)))
+        every = torch.arange(len(entries.rows))
+        rows[left] = _nearest(boxes[left], labels[left], scores[left], entries, every, tolerance)
     found[:] = rows.cpu().numpy()
     return found
 
 
-def _nearest(boxes: Any, labels: Any, scores: Any, entries: Entries, chosen: Any) -> Any:
+def _nearest(boxes: Any, labels: Any, scores: Any, entries: Entries, chosen: Any, tolerance: float) -> Any:
     """``(U,)`` rows of the entries, among the chosen ones, with the least distance; -1 where it is too large."""
     import torch
 
@@ -82,4 +89,4 @@ def _nearest(boxes: Any, labels: Any, scores: Any, entries: Entries, chosen: Any
     wrong = labels[:, None] != entries.labels[chosen][None, :]
     wrong |= (scores[:, None] - entries.scores[chosen][None, :]).abs() > SCORE_TOLERANCE
     distance, position = sides.masked_fill(wrong, float("inf")).min(dim=1)
-    return torch.where(distance <= SIDE_TOLERANCE, entries.rows[chosen][position], nothing)
+    return torch.where(distance <= tolerance, entries.rows[chosen][position], nothing)

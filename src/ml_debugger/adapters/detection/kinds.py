@@ -36,6 +36,7 @@ class DetectorKind:
         form: How boxes are written.
         boxes: Their geometry.
         settings: Its settings.
+        first_label: The greatest label that the first class may have.
         context: Columns of ``context`` that adapters fill.
         look: Input of the model and B -> what is known of each of B inputs. Called before the model, which may alter
             what it is given.
@@ -48,6 +49,7 @@ class DetectorKind:
     form: OutputForm
     boxes: BoxKind
     settings: type[DetectionSettings | FrameSettings]
+    first_label: int
     context: tuple[str, ...]
     look: Callable[[Any, int], Any]
     place: Callable[[Float32, NDArray[np.int64], Sequence[ImageBoxes], Any, PointRange | None], Float32]
@@ -94,6 +96,7 @@ IMAGES: Final = DetectorKind(
     form=IMAGE_FORM,
     boxes=BOXES_2D,
     settings=DetectionSettings,
+    first_label=0,
     context=DETECTION_CONTEXT,
     look=image_sizes,
     place=_in_images,
@@ -105,6 +108,7 @@ FRAMES: Final = DetectorKind(
     form=FRAME_FORM,
     boxes=BOXES_3D,
     settings=FrameSettings,
+    first_label=1,  # OpenPCDet's
     context=DETECTION_3D_CONTEXT,
     look=frame_points,
     place=_in_frames,

@@ -102,11 +102,14 @@ class OutputBuilder:
         }
 
     def _check_labels(self, label: NDArray[np.int64]) -> None:
-        if self.n_class is not None and len(label) and int(label.max()) >= self.n_class:
-            raise InputError(
-                f"n_class: {self.n_class} classes have the labels 0..{self.n_class - 1}, but the model predicted "
-                f"{int(label.max())}; give the number of classes, the background counted where it has a label"
-            )
+        if self.n_class is None or not len(label) or int(label.max()) < self.n_class + self.kind.first_label:
+            return
+        counted = "" if self.kind.first_label else ", the background counted where it has a label"
+        also = f" or 1..{self.n_class}" if self.kind.first_label else ""
+        raise InputError(
+            f"n_class: {self.n_class} classes have the labels 0..{self.n_class - 1}{also}, but the model predicted "
+            f"{int(label.max())}; give the number of classes{counted}"
+        )
 
     def _context(self, kept: PredictedBoxes, images: Sequence[ImageBoxes], known: Any) -> Float32:
         """``(U, K)``; without candidates only what the place of a box says."""

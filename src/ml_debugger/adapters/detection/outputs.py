@@ -17,11 +17,13 @@ from ml_debugger.adapters.arrays import describe_shape, is_array, to_float32
 from ml_debugger.adapters.detection.boxes import Candidates, ImageBoxes
 from ml_debugger.errors import CaptureError, InputError
 
-__all__ = ["IMAGE_FORM", "OutputForm", "read_detections", "read_image"]
+__all__ = ["IMAGE_FORM", "OutputForm", "read_detections", "read_image", "with_background"]
 
 # How far a score may lie outside 0..1, and a box be inverted, by rounding alone (half precision).
 SCORE_SLACK: Final = 1e-3
 SIDE_SLACK: Final = 1e-2
+# Logit of a class that cannot be: its probability is nothing beside any other.
+IMPOSSIBLE: Final = -50.0
 
 _FORMS: Final = (
     "a list with one dict of boxes (U, 4), labels (U,) and scores (U,) per image, supervision Detections or "
@@ -41,7 +43,7 @@ class OutputForm:
         expected: What may be returned, for messages.
         inputs: What was returned -> it, or the part of it that holds one entry per input.
         parts: Entry of one input -> its boxes, labels, scores and what is beside them, by name; None where it is of no
-            known form.
+            known form. ``first_label`` says what the first column of logits, or of the candidates' scores, is called.
         boxes: What came as boxes, and where -> ``(U, 4)`` or ``(U, 7)``.
         check: Refuses boxes that cannot be right, given where they came from.
     """
@@ -144,15 +146,22 @@ def read_image(entry: Any, position: int = 0, form: OutputForm = IMAGE_FORM) -> 
     broken = ~(np.isfinite(boxes).all(axis=1) & np.isfinite(scores))
     boxes[broken], scores[broken], labels[broken] = np.nan, 0.0, -1
     form.check(boxes, where)
+    first_label = parts.get("first_label", 0)
+    logits = _rows(parts.get("logits"), "logits", len(boxes), where)
     return ImageBoxes(
         boxes,
         labels,
         _scores(scores, where).astype(np.float64),
         _rows(parts.get("features"), "features", len(boxes), where),
-        _rows(parts.get("logits"), "logits", len(boxes), where),
-        _candidates(parts.get("candidates"), where, form),
+        with_background(logits) if first_label and logits is not None else logits,
+        _candidates(parts.get("candidates"), where, form, first_label),
         parts.get("size"),
     )
+
+
+def with_background(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(U, 1 + C)`` logits with a class 0 that is never predicted, for detectors whose labels begin at 1."""
+    return np.pad(logits, ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
 
 
 def _shape(value: Any) -> str:
@@ -199,7 +208,7 @@ def _rows(value: Any, name: str, n_units: int, where: str) -> NDArray[np.float32
     return rows.mean(axis=tuple(range(2, rows.ndim))) if rows.ndim > 2 else rows
 
 
-def _candidates(value: Any, where: str, form: OutputForm) -> Candidates | None:
+def _candidates(value: Any, where: str, form: OutputForm, first_label: int) -> Candidates | None:
     if value is None:
         return None
     where = f"{where}, candidates"
@@ -213,7 +222,7 @@ def _candidates(value: Any, where: str, form: OutputForm) -> Candidates | None:
         if len(scores) != len(boxes):
             raise InputError(f"{where}: expected scores ({len(boxes)}, C), one row per box, got {_shape(scores)}")
         place, labels = np.nonzero(scores >= 0)
-        boxes, scores = boxes[place], scores[place, labels]
+        boxes, scores, labels = boxes[place], scores[place, labels], labels + first_label
     elif value.get("labels") is None:
         raise InputError(f"{where}: labels (M,) are missing; give them, or scores per class (M, C)")
     else:

@@ -66,6 +66,7 @@ def _parts(entry: Any) -> dict[str, Any] | None:
     if names is None:
         return None
     found = {ours: _get(entry, theirs) for ours, theirs in zip(("boxes", "labels", "scores"), names, strict=True)}
+    found["first_label"] = int(names[0] == "pred_boxes")  # OpenPCDet's labels begin at 1
     return found | {name: _get(entry, name) for name in BESIDE}
 
 

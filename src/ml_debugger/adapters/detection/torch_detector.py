@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ml_debugger.adapters.capture import first_tensor, hooked
 from ml_debugger.adapters.compiled import eager, is_compiled
 from ml_debugger.adapters.detection.boxes import ImageBoxes
+from ml_debugger.adapters.detection.captures import Head, Maps
 from ml_debugger.adapters.detection.images import image_sizes
+from ml_debugger.adapters.detection.kinds import IMAGES, DetectorKind, PointRange
 from ml_debugger.adapters.detection.output import OutputBuilder
 from ml_debugger.adapters.detection.outputs import read_detections
 from ml_debugger.adapters.detection.roi_features import can_pool, pool_boxes
-from ml_debugger.adapters.detection.settings import DetectionSettings, set_during
 from ml_debugger.adapters.detection.torchvision_heads import TorchvisionHead, torchvision_part
 from ml_debugger.adapters.fingerprint import WeightsHash, module_architecture, module_summary, unwrap
 from ml_debugger.adapters.inputs import call_rule
@@ -50,6 +51,7 @@ class TorchDetector:
     """
 
     name = "torch_detector"
+    kind: ClassVar[DetectorKind] = IMAGES
 
     def __init__(self, model: nn.Module, target_layers: Mapping[str, str] | None = None, **settings: Any) -> None:
         self._model = model
@@ -59,16 +61,34 @@ class TorchDetector:
         self._weights = WeightsHash(model)
         self._architecture: str | None = None
         self._summary: str | None = None
-        self._maps = None if target_layers is None else _MapCapture(self._inner, target_layers)
-        part = _known_part(self._inner)
-        self._head = None if part is None else TorchvisionHead(part)
-        chosen = DetectionSettings(**settings)
+        chosen = self.kind.settings(**settings)
         self._thinning = chosen.thinning()
-        self._builder = OutputBuilder(_n_class(chosen.n_class, self._head))
-        if self._head is None:
-            self._builder.thinning = self._thinning
+        self._builder = OutputBuilder(kind=self.kind, pc_range=self._range(chosen))
+        self._maps = None if target_layers is None else self._open_maps(target_layers)
+        self._head = self._find_head()
+        self._builder.n_class = self._n_class(chosen.n_class)
+        self._builder.thinning = self._thinning if self._head is None else self._head.left(self._thinning)
         if any(is_compiled(module) for module in model.modules()):
             self._warn_uncompiled()
+
+    def _range(self, chosen: Any) -> PointRange | None:
+        return None
+
+    def _open_maps(self, target_layers: Mapping[str, str]) -> Maps:
+        return _MapCapture(self._inner, target_layers)
+
+    def _find_head(self) -> Head | None:
+        part = _known_part(self._inner)
+        return None if part is None else TorchvisionHead(part)
+
+    def _n_class(self, given: int | None) -> int | None:
+        own = None if self._head is None else self._head.n_class()
+        if given is not None and own is not None and given != own:
+            raise InputError(
+                f"n_class: the model has {own} classes (the background counted where it has a label), got {given}; "
+                "leave it out"
+            )
+        return own if given is None else given
 
     def _warn_uncompiled(self) -> None:
         warn(
@@ -94,31 +114,35 @@ class TorchDetector:
         Raises:
             InputError: If the model is in training mode, where detectors return losses.
         """
-        if self._head is not None and self._head.detector.training:
+        if self._head is not None and self._head.refuses():
             raise InputError("model: is in training mode, where it returns losses, not boxes; call model.eval() first")
         with self._lock:
+            known = self.kind.look(model_input, n_inputs)
             try:
                 output = self._call(model_input)
-                images = self._enrich(read_detections(output, n_inputs), model_input)
+                images = self._enrich(read_detections(output, n_inputs, self.kind.form), model_input)
             finally:
                 for capture in (self._head, self._maps):
                     if capture is not None:
                         capture.clear()
-            return output, self._builder.build(images, image_sizes(model_input, n_inputs))
+            return output, self._builder.build(images, known)
 
     def _call(self, model_input: Any) -> Any:
         with ExitStack() as stack:
             stack.enter_context(eager())
             hooks = []
             if self._head is not None:
-                stack.enter_context(set_during(self._head.owner, self._head.attributes(self._thinning)))
+                stack.enter_context(self._head.asked(self._thinning))
                 in_force = self._head.settings()
                 self._builder.score_thresh, self._builder.iou_thresh = in_force["score_thresh"], in_force["iou_thresh"]
                 hooks += self._head.hooks()
             if self._maps is not None:
                 hooks += self._maps.hooks()
             stack.enter_context(hooked(hooks))
-            return self._rule.call(self._model, model_input)
+            return self._forward(model_input)
+
+    def _forward(self, model_input: Any) -> Any:
+        return self._rule.call(self._model, model_input)
 
     def _enrich(self, images: list[ImageBoxes], model_input: Any) -> list[ImageBoxes]:
         import torch
@@ -153,16 +177,6 @@ def _known_part(model: nn.Module) -> nn.Module | None:
     import sys
 
     return torchvision_part(model) if "torchvision.models.detection" in sys.modules else None
-
-
-def _n_class(given: int | None, head: TorchvisionHead | None) -> int | None:
-    own = None if head is None else head.n_class()
-    if given is not None and own is not None and given != own:
-        raise InputError(
-            f"n_class: the model has {own} classes (the background counted where it has a label), got {given}; leave "
-            "it out"
-        )
-    return own if given is None else given
 
 
 class _MapCapture:

@@ -7,7 +7,8 @@ What the layers gave is captured by forward hooks; scores and boxes are then com
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ import numpy as np
 from ml_debugger.adapters.detection.boxes import LOWEST_CANDIDATE, ImageBoxes
 from ml_debugger.adapters.detection.entries import Entries, find_rows
 from ml_debugger.adapters.detection.roi_features import can_pool, pool_boxes
+from ml_debugger.adapters.detection.settings import set_during
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,9 +74,17 @@ class TorchvisionHead:
         """The detector's own thresholds now, by our names."""
         return {ours: getattr(self.owner, theirs) for ours, theirs in SETTINGS.items()}
 
-    def attributes(self, thinning: dict[str, Any]) -> dict[str, Any]:
-        """Thresholds as attributes of ``owner``."""
-        return {SETTINGS[name]: value for name, value in thinning.items()}
+    def asked(self, thinning: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Thresholds as attributes of ``owner`` inside the ``with`` block."""
+        return set_during(self.owner, {SETTINGS[name]: value for name, value in thinning.items()})
+
+    def left(self, thinning: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing: it can be asked for all."""
+        return {}
+
+    def refuses(self) -> bool:
+        """Whether it is in training mode."""
+        return self.detector.training
 
     def n_class(self) -> int | None:
         """C, the background counted where it has a label of its own; None where it cannot be told before a call."""

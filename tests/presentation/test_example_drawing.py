@@ -9,7 +9,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from ml_debugger.errors import InputError
-from ml_debugger.presentation.example_drawing import CANVAS, TRUTH, draw_example, find_colour, name_class
+from ml_debugger.presentation.example_drawing import draw_example
+from ml_debugger.presentation.example_style import CANVAS, TRUTH, find_colour
 from ml_debugger.presentation.examples import Neighbour
 from tests.helpers.examples import EXAMPLE, GREY, MISSED
 
@@ -100,13 +101,3 @@ def test_an_image_of_another_size_is_refused():
     assert draw_example(GREY, unknown).size
     with pytest.raises(InputError, match="boxes that reach to 198, 168; give it as the model got it"):
         draw_example(np.zeros((100, 150, 3), np.uint8), unknown)
-
-
-def test_class_names():
-    assert [name_class(1, names) for names in (None, ["a", "b"], {1: "b"}, {2: "c"}, ["a"])] == [
-        "1",
-        "b",
-        "b",
-        "1",
-        "1",
-    ]

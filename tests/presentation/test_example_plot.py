@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot
 
 from ml_debugger.errors import ConfigError
+from ml_debugger.presentation.example_drawers import image_drawer
 from ml_debugger.presentation.example_plot import draw_pictures, plot_pictures
 from tests.helpers.examples import EXAMPLE, GREY, MISSED
 
@@ -23,7 +24,7 @@ def close_figures():
 
 def test_captions_say_code_zone_classes_and_probabilities():
     long = replace(EXAMPLE, input_id="a" * 60 + ".jpg")
-    pictures = draw_pictures([EXAMPLE, MISSED, long], lambda input_id: GREY, {123: "cup"})
+    pictures = draw_pictures([EXAMPLE, MISSED, long], image_drawer(lambda input_id: GREY), {123: "cup"})
     box, missed, other = pictures
     assert box.title == "DET:SG*:CLS123->456  in street.jpg"
     assert (box.category, box.zone) == ("Over-Confidence", "critical_hotspot")
@@ -43,7 +44,7 @@ def test_captions_say_code_zone_classes_and_probabilities():
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_captions_stay_within_the_figure_and_off_each_other(theme, count):
     code = replace(EXAMPLE, code="DET:SG*:CLS1203->1204")
-    pictures = draw_pictures([code] * count, lambda input_id: GREY)
+    pictures = draw_pictures([code] * count, image_drawer(lambda input_id: GREY))
     figure = plot_pictures(pictures, title="Examples", theme=theme)
     assert len(figure.axes) == count
     figure.canvas.draw()
@@ -62,4 +63,4 @@ def test_without_supervision_it_says_what_to_install(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "supervision" else find(name))
     with pytest.raises(ConfigError, match=r"pip install 'ml-debugger\[detection\]'"):
-        draw_pictures([EXAMPLE], lambda input_id: GREY)
+        image_drawer(lambda input_id: GREY)

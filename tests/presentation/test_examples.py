@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ml_debugger.errors import ConfigError, InputError
-from ml_debugger.presentation.examples import choose_examples
+from ml_debugger.presentation.examples import choose_examples, nothing_to_show
 from ml_debugger.presentation.samples import Wanted
 from tests.helpers.box_results import box_payload
 from tests.helpers.payloads import make_payload
@@ -81,9 +81,12 @@ def test_what_is_around_is_told(frames):
         assert one.size in ((640, 640), None)
 
 
-def test_nothing_to_show_says_what_was_asked_for(frames):
-    with pytest.raises(InputError, match=r"nothing to show.*error_code='DET:X'"):
-        choose_examples(*frames, Wanted(error_code="DET:X"), 3)
+def test_where_nothing_fits_nothing_is_chosen(frames):
+    wanted = Wanted(error_code="DET:X", only_errors=True)
+    assert choose_examples(*frames, wanted, 3) == []
+    assert str(nothing_to_show(wanted)) == (
+        "nothing to show: no wrong box or missed object fits dataset_type=None, zone=None, error_code='DET:X'"
+    )
 
 
 @pytest.mark.parametrize("n", [0, -1, True, 2.5, "3"])

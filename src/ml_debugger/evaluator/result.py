@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ml_debugger.presentation.example_drawing import ClassNames
-    from ml_debugger.presentation.example_images import ImageSource
     from ml_debugger.presentation.example_plot import Picture
+    from ml_debugger.presentation.example_sources import Source
+    from ml_debugger.presentation.example_style import ClassNames
 
 __all__ = ["Result"]
 
@@ -101,9 +101,10 @@ class Result:
         """Annotated objects that no prediction belongs to (detection); none in classification.
 
         Returns:
-            One row per object: ``input_id`` (as given), ``dataset_type, truth`` (class), ``x1, y1, x2, y2`` (pixels).
+            One row per object: ``input_id`` (as given), ``dataset_type, truth`` (class), ``x1, y1, x2, y2`` (pixels);
+            in 3D ``x, y, z, dx, dy, dz`` (metres), ``yaw`` (radians) instead.
         """
-        return public_frame(self._payload.missed.to_pandas(), missed=True)
+        return public_frame(self._payload.missed.to_pandas(), self._task, missed=True)
 
     def samples(
         self,
@@ -130,14 +131,15 @@ class Result:
             classification), ``dataset_type, n_epoch, label, score, error_proba`` (out-of-fold), ``zone, support, truth,
             is_error, error_code, ignored``, additional fields. Detection adds ``det_error_proba`` (wrong place),
             ``cls_error_proba`` (wrong class if the place is right), ``pred_size`` (square pixels) and ``x1, y1, x2,
-            y2`` (pixels); ``truth`` is missing where a box belongs to no annotation.
+            y2`` (pixels), in 3D ``pred_size`` (cubic metres), ``x, y, z, dx, dy, dz`` (metres) and ``yaw`` (radians);
+            ``truth`` is missing where a box belongs to no annotation.
 
         Raises:
             ConfigError: If a zone is unknown.
             InputError: If no row of the result has a ``dataset_type``.
         """
         wanted = Wanted(dataset_type, zone, error_code, only_errors, include_ignored)
-        return select(public_frame(self._payload.samples.to_pandas()), wanted)
+        return select(public_frame(self._payload.samples.to_pandas(), self._task), wanted)
 
     def heatmap(self, class_id: int | None = None) -> pd.DataFrame:
         """Counts and error rates over confidence and error probability.
@@ -200,7 +202,8 @@ class Result:
         self,
         n: int = 6,
         *,
-        images: ImageSource,
+        images: Source | None = None,
+        frames: Source | None = None,
         zone: str | Iterable[str] | None = None,
         error_code: str | Iterable[str] | None = None,
         dataset_type: str | Iterable[str] | None = None,
@@ -208,16 +211,20 @@ class Result:
         class_names: Sequence[str] | Mapping[int, str] | None = None,
         theme: str = "light",
     ) -> Figure:
-        """Draw predicted and annotated boxes on parts of images (detection); needs ``ml-debugger[detection]``.
+        """Draw predicted and annotated boxes on parts of images, or in 3D on points from above (detection).
 
         One of each kind of error, the most frequent kinds first, then a second of each; of a kind the boxes with the
-        highest ``error_proba``, of missed objects the largest.
+        highest ``error_proba``, of missed objects the largest. Images need ``ml-debugger[detection]``.
 
         Args:
             n: How many at most.
-            images: Where images are: a folder with files named after the input ids (``139.jpg`` or
+            images: In 2D, where images are: a folder with files named after the input ids (``139.jpg`` or
                 ``000000000139.jpg`` for 139), or a mapping or function from input id to a file, a PIL image or an
                 array ``(H, W, 3)`` or ``(3, H, W)``, RGB. As the model got them: in the pixels of the boxes.
+            frames: In 3D, where point clouds are: a folder with files named after the input ids (``.npy``; ``.bin`` of
+                float32 x y z reflectance, as KITTI's; ``.pcd.bin`` with five numbers per point, as nuScenes'), or a
+                mapping or function from input id to a file, points ``(N, 3)`` or wider, x y z first, or the model's
+                input for that frame alone. In metres, in the axes of the boxes. None draws the boxes alone.
             zone: Only boxes in these zones, one or several; without missed objects, which are in none.
             error_code: Only these error codes, one or several, or how they begin, such as ``"DET:M"`` or ``"DET:NP"``.
             dataset_type: Only these tags, one or several.
@@ -229,15 +236,25 @@ class Result:
             The Figure, with one Axes for each example.
 
         Raises:
-            ConfigError: If supervision is not installed, or a zone is unknown.
-            InputError: If nothing fits, or an image cannot be read or has another size than the model got.
-            NotFoundError: If there is no image for an input id.
+            ConfigError: If supervision is not installed (in 2D), or a zone is unknown.
+            InputError: If nothing fits, there are no images in 2D, or what is there for an id cannot be read or does
+                not belong to the boxes: an image of another size than the model got, points in other axes.
+            NotFoundError: If there is nothing for an input id.
         """
+        from ml_debugger.presentation.box_shapes import UPRIGHT, shape_of_task
+        from ml_debugger.presentation.example_drawers import missing_source
         from ml_debugger.presentation.example_plot import plot_pictures
+        from ml_debugger.presentation.examples import nothing_to_show
 
+        shape = shape_of_task(self._task)
         wanted = Wanted(dataset_type, zone, error_code, only_errors)
-        pictures = self._pictures(wanted, n, images, class_names)
-        return plot_pictures(pictures, title=f"Examples: {self.result_name}", theme=theme)
+        pictures = self._pictures(wanted, n, images, frames, class_names)
+        if pictures is None:
+            raise missing_source(shape)
+        if not pictures:
+            raise nothing_to_show(wanted)
+        title = f"Examples: {self.result_name}"
+        return plot_pictures(pictures, title=title, theme=theme, from_above=shape is UPRIGHT)
 
     def summary(self) -> str:
         """Zones, metrics and notes as text for a terminal."""
@@ -249,7 +266,8 @@ class Result:
         self,
         path: str | Path,
         *,
-        images: ImageSource | None = None,
+        images: Source | None = None,
+        frames: Source | None = None,
         n_examples: int = 12,
         class_names: Sequence[str] | Mapping[int, str] | None = None,
     ) -> Path:
@@ -257,20 +275,21 @@ class Result:
 
         Args:
             path: File to write.
-            images: In detection, where images are, as for :meth:`plot_examples`: the report then shows examples.
-            n_examples: How many of them at most.
+            images: In 2D detection, where images are, as for :meth:`plot_examples`: the report then shows examples.
+            frames: In 3D detection, where point clouds are, likewise; without them the examples are boxes alone.
+            n_examples: How many examples at most.
             class_names: Names of the classes, by class id, for the examples.
 
         Raises:
-            InputError: If the file cannot be written, or an image cannot be read or has another size.
-            NotFoundError: If there is no image for an input id.
+            InputError: If the file cannot be written, or an image or a frame cannot be read or does not belong to the
+                boxes.
+            NotFoundError: If there is no image or frame for an input id.
             ConfigError: If images are given and supervision is not installed.
         """
         from ml_debugger.presentation.files import write_text
         from ml_debugger.presentation.report import ReportParts, render_report
 
-        wanted = Wanted(only_errors=True)
-        pictures = [] if images is None else self._pictures(wanted, n_examples, images, class_names)
+        pictures = self._pictures(Wanted(only_errors=True), n_examples, images, frames, class_names)
         parts = ReportParts(
             self._payload.info,
             self._payload.metrics,
@@ -278,7 +297,7 @@ class Result:
             self.error_codes,
             self.heatmap(),
             self.samples(),
-            pictures,
+            pictures or (),
         )
         return write_text(Path(path), render_report(parts))
 
@@ -293,17 +312,30 @@ class Result:
         return summary_html(self._payload.info, self._payload.metrics, self._payload.zones.to_pylist())
 
     @property
-    def _words(self) -> Words:
-        return words_of(self._payload.info.get("task"))
+    def _task(self) -> str | None:
+        task: str | None = self._payload.info.get("task")
+        return task
 
-    def _pictures(self, wanted: Wanted, n: int, images: ImageSource, class_names: ClassNames) -> list[Picture]:
-        from ml_debugger.presentation.example_images import image_reader
+    @property
+    def _words(self) -> Words:
+        return words_of(self._task)
+
+    def _pictures(
+        self, wanted: Wanted, n: int, images: Source | None, frames: Source | None, class_names: ClassNames
+    ) -> list[Picture] | None:
+        """Pictures of what is wanted; None where there is nothing to draw on."""
+        from ml_debugger.presentation.box_shapes import shape_of_task
+        from ml_debugger.presentation.example_drawers import find_drawer
         from ml_debugger.presentation.example_plot import draw_pictures
         from ml_debugger.presentation.examples import choose_examples
 
+        shape = shape_of_task(self._task)
+        draw = find_drawer(shape, images, frames, class_names)
+        if shape is None or draw is None:
+            return None
         samples, truths = self._payload.samples.to_pandas(), self._payload.truths.to_pandas()
-        examples = choose_examples(samples, truths, wanted, n, integer_ids=self._integer_ids)
-        return draw_pictures(examples, image_reader(images), class_names)
+        examples = choose_examples(samples, truths, wanted, n, shape, integer_ids=self._integer_ids)
+        return draw_pictures(examples, draw, class_names)
 
     def _as_given(self, input_id: str) -> int | str:
         return int(input_id) if self._integer_ids else input_id

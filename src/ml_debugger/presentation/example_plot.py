@@ -5,22 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ml_debugger.columns import ZONES
-from ml_debugger.presentation.example_drawing import (
+from ml_debugger.presentation.example_drawers import Drawer
+from ml_debugger.presentation.example_style import (
     CANVAS,
     OTHER,
     TRUTH,
     ClassNames,
-    check_drawing,
-    draw_example,
+    Pixels,
     find_colour,
     name_class,
 )
-from ml_debugger.presentation.example_images import Pixels
 from ml_debugger.presentation.examples import Example
 from ml_debugger.presentation.palette import Theme, find_theme
 from ml_debugger.presentation.tables import percent
@@ -28,6 +27,7 @@ from ml_debugger.presentation.tables import percent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 __all__ = ["Picture", "draw_pictures", "plot_pictures"]
 
@@ -42,6 +42,7 @@ _LEGEND: Final = 0.4
 _LINE: Final = 0.175
 _LONGEST: Final = 44  # letters of a line of a caption
 _QUALITY: Final = 85
+_FRONT: Final = "|"  # in the legend: the front of a box, which the line of the heading crosses
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,11 @@ class Picture:
 
     Attributes:
         pixels: ``(h, w, 3)``.
-        title: Error code and image.
+        title: Error code and input.
         colour: Of the box that it is about.
         zone: Its name; empty for a missed object.
         category: Of the zone, or that it was missed.
-        lines: What it means, classes, probabilities.
+        lines: What it means, classes, probabilities, and more about boxes in 3D.
     """
 
     pixels: Pixels
@@ -78,29 +79,22 @@ class Picture:
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def draw_pictures(
-    examples: Sequence[Example], read: Callable[[int | str], Pixels], class_names: ClassNames = None
-) -> list[Picture]:
+def draw_pictures(examples: Sequence[Example], draw: Drawer, class_names: ClassNames = None) -> list[Picture]:
     """The pictures of some examples.
 
     Args:
         examples: What to show.
-        read: From input id to image, ``(H, W, 3)`` RGB 0-255.
+        draw: What draws one of them.
         class_names: From class id to name, or None.
 
     Raises:
-        ConfigError: If supervision is not installed.
-        NotFoundError: If there is no image for an id.
-        InputError: If what is there is no image, or has another size than the model saw.
+        NotFoundError: If there is nothing to draw on for an id.
+        InputError: If what is there cannot be drawn on, or the boxes do not belong to it.
     """
-    check_drawing()
-    return [
-        _picture(example, draw_example(read(example.input_id), example, class_names), class_names)
-        for example in examples
-    ]
+    return [_picture(example, *draw(example), class_names) for example in examples]
 
 
-def _picture(example: Example, pixels: Pixels, class_names: ClassNames) -> Picture:
+def _picture(example: Example, pixels: Pixels, more: tuple[str, ...], class_names: ClassNames) -> Picture:
     zone = "" if example.zone is None else example.zone
     return Picture(
         pixels=pixels,
@@ -108,7 +102,7 @@ def _picture(example: Example, pixels: Pixels, class_names: ClassNames) -> Pictu
         colour=find_colour(example),
         zone=zone,
         category=ZONES[zone].category if zone else "missed object",
-        lines=(_capital(example.meaning), _classes(example, class_names), *_numbers(example)),
+        lines=(_capital(example.meaning), _classes(example, class_names), *_numbers(example), *more),
     )
 
 
@@ -139,8 +133,14 @@ def _shortened(text: str, longest: int) -> str:
     return f"{text[: kept // 2]}…{text[-(kept - kept // 2) :]}"
 
 
-def plot_pictures(pictures: Sequence[Picture], *, title: str, theme: str = "light") -> Figure:
+def plot_pictures(pictures: Sequence[Picture], *, title: str, theme: str = "light", from_above: bool = False) -> Figure:
     """The pictures in rows of three, each with its caption below, and a legend of the colours.
+
+    Args:
+        pictures: At least one.
+        title: Of the figure.
+        theme: ``"light"`` or ``"dark"``.
+        from_above: Whether they show boxes from above, with their headings.
 
     Raises:
         InputError: If the theme is unknown.
@@ -151,7 +151,8 @@ def plot_pictures(pictures: Sequence[Picture], *, title: str, theme: str = "ligh
     n_columns = min(len(pictures), _COLUMNS)
     n_rows = math.ceil(len(pictures) / n_columns)
     width = _GAP + n_columns * (_WIDTH + _GAP)
-    legend = _LEGEND if n_columns > 1 else 3 * _LEGEND * 0.7  # its entries one below the other
+    entries = _legend(colours, from_above)
+    legend = _LEGEND if n_columns > 1 else len(entries) * _LEGEND * 0.7  # its entries one below the other
     height = _TITLE + n_rows * (_HEIGHT + _CAPTION) + legend
     with colours.applied():
         figure = pyplot.figure(figsize=(width, height))
@@ -164,7 +165,8 @@ def plot_pictures(pictures: Sequence[Picture], *, title: str, theme: str = "ligh
             )
             ax = figure.add_axes((left / width, bottom / height, _WIDTH / width, _HEIGHT / height))
             _draw(ax, picture, colours)
-        _draw_legend(figure, colours, ncols=3 if n_columns > 1 else 1)
+        ncols = len(entries) if n_columns > 1 else 1
+        figure.legend(handles=entries, loc="lower left", ncols=ncols, fontsize=9, frameon=False)
     return figure
 
 
@@ -187,12 +189,14 @@ def _draw(ax: Axes, picture: Picture, colours: Theme) -> None:
             ax.text(0.0, place, "■", transform=ax.transAxes, va="top", ha="left", fontsize=9, color=picture.colour)
 
 
-def _draw_legend(figure: Figure, colours: Theme, ncols: int) -> None:
+def _legend(colours: Theme, from_above: bool) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    handles = [
+    quiet = colours.muted if colours.name == "light" else OTHER
+    entries = [
         Line2D([], [], color=TRUTH, lw=3, label="annotated"),
         Line2D([], [], color=colours.zones["critical_hotspot"], lw=4, label="prediction, in the colour of its zone"),
-        Line2D([], [], color=colours.muted if colours.name == "light" else OTHER, lw=1.5, label="other predictions"),
+        Line2D([], [], color=quiet, lw=1.5, label="other predictions"),
     ]
-    figure.legend(handles=handles, loc="lower left", ncols=ncols, fontsize=9, frameon=False)
+    heading = Line2D([], [], color=quiet, lw=1.5, marker=_FRONT, markersize=9, label="heading, out of the front")
+    return [*entries, heading] if from_above else entries

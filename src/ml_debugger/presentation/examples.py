@@ -10,26 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_debugger.analysis.detection_codes import CODE_MEANINGS, missed_codes
-from ml_debugger.columns import BOX_COLUMNS, ERROR_COLUMNS
+from ml_debugger.columns import ERROR_COLUMNS
 from ml_debugger.errors import InputError
+from ml_debugger.presentation.box_shapes import FLAT, Box, BoxShape, shape_of
 from ml_debugger.presentation.samples import Wanted, has_code, select
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Example", "Neighbour", "choose_examples"]
+__all__ = ["Example", "Neighbour", "choose_examples", "nothing_to_show"]
 
 MISSED_AT: Final = 2  # missed objects take turns with the kinds of wrong boxes, after the two most frequent ones
-SAME_PLACE: Final = (
-    0.05  # share of a neighbour that lies in the box which an example is about, from which on it is told
-)
-
-Box = tuple[float, float, float, float]
+BESIDE: Final = 0.1  # overlap (IoU) from which on two boxes have to do with each other
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Another box of the image: an annotated one, a region to be ignored, or another prediction."""
+    """Another box of the image or frame: an annotated one, a region to be ignored, or another prediction."""
 
     box: Box
     label: int
@@ -41,8 +38,8 @@ class Example:
     """A predicted box, or an annotated one that was missed, and what is around it.
 
     Attributes:
-        input_id: Of the image, as given.
-        box: The box it is about, pixels.
+        input_id: Of the image or frame, as given.
+        box: The box it is about.
         code: Error code.
         zone: None where it was missed.
         is_error: Whether the prediction is wrong.
@@ -50,9 +47,9 @@ class Example:
         truth: Annotated class; None where there is none.
         score: The model's own confidence; None where it was missed.
         error_proba: Per error column, those that are known.
-        truths: Annotated boxes of the image; not the missed one.
-        others: Other predictions of the image.
-        size: Width and height of the image as the model saw it; None where unknown.
+        truths: Annotated boxes of the input; not the missed one.
+        others: Other predictions of the input.
+        size: Width and height of the image as the model saw it; None where unknown, and for frames.
     """
 
     input_id: int | str
@@ -83,54 +80,68 @@ class Example:
 
     @property
     def partner(self) -> Neighbour | None:
-        """The annotated box of its class that it overlaps most."""
-        found = [(overlap(one.box, self.box), one) for one in self.truths if one.label == self.truth]
-        best = max(found, key=lambda pair: pair[0], default=(0.0, None))
-        return best[1] if best[0] > 0 else None
+        """The annotated box of its class that it overlaps most, or that it belongs to by its distance."""
+        found = [one for one in self.truths if one.label == self.truth]
+        best = shape_of(self.box).nearest(self.box, [one.box for one in found])
+        return None if best is None else found[best]
+
+    @property
+    def concerned(self) -> list[Neighbour]:
+        """The annotated boxes that it has to do with, its partner first."""
+        partner = self.partner
+        beside = shape_of(self.box).beside(self.box, [one.box for one in self.truths], BESIDE)
+        found = [one for one, flag in zip(self.truths, beside, strict=True) if flag or one is partner]
+        return sorted(found, key=lambda one: one is not partner)
 
 
 def choose_examples(
-    samples: pd.DataFrame, truths: pd.DataFrame, wanted: Wanted, n: int, *, integer_ids: bool = False
+    samples: pd.DataFrame,
+    truths: pd.DataFrame,
+    wanted: Wanted,
+    n: int,
+    shape: BoxShape = FLAT,
+    *,
+    integer_ids: bool = False,
 ) -> list[Example]:
     """Up to ``n`` examples: one of each kind of error, then a second of each, and so on.
 
     The most frequent kinds come first; within a kind the highest ``error_proba``, of missed objects the largest. No
-    image comes twice while there are others.
+    input comes twice while there are others.
 
     Args:
         samples: All stored sample rows of the result.
         truths: Its truth rows.
         wanted: Which; with a zone, missed objects are left out, which are in none.
         n: How many at most.
+        shape: Of the boxes.
         integer_ids: Whether ids were given as int.
+
+    Returns:
+        None at all if nothing fits.
 
     Raises:
         ConfigError: If a zone is unknown.
-        InputError: If ``n`` is not at least 1, or nothing is there to be shown.
+        InputError: If ``n`` is not at least 1, or the tables have no boxes.
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise InputError(f"n: expected an int of at least 1, got {n!r}")
-    if not set(BOX_COLUMNS) <= set(samples.columns) or not len(truths.columns):
+    if not set(shape.columns) <= set(samples.columns) or not len(truths.columns):
         raise InputError(
             "this result has no boxes to draw: examples are for detection, evaluated by this version or a later one"
         )
     boxes = select(samples, wanted)
-    boxes = boxes[np.isfinite(boxes[list(BOX_COLUMNS)].to_numpy(float)).all(axis=1)]
+    boxes = boxes[np.isfinite(boxes[list(shape.columns)].to_numpy(float)).all(axis=1)]
     missed = _missed(truths, wanted)
-    if not len(boxes) and not len(missed):
-        raise InputError(
-            f"nothing to show: no {'wrong ' if wanted.only_errors else ''}box or missed object fits "
-            f"dataset_type={wanted.dataset_type!r}, zone={wanted.zone!r}, error_code={wanted.error_code!r}"
-        )
-    around = _Around(samples, truths, integer_ids)
-    return [around.example(row) for row in _in_turns(_kinds(boxes, missed), n)]
+    around = _Around(samples, truths, shape, integer_ids)
+    return [around.example(row) for row in _in_turns(_kinds(boxes, missed, shape), n)]
 
 
-def overlap(first: Box, second: Box) -> float:
-    """Area that two boxes share, in square pixels."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(width, 0.0) * max(height, 0.0)
+def nothing_to_show(wanted: Wanted) -> InputError:
+    """The error that says what was asked for, where nothing fits."""
+    return InputError(
+        f"nothing to show: no {'wrong ' if wanted.only_errors else ''}box or missed object fits "
+        f"dataset_type={wanted.dataset_type!r}, zone={wanted.zone!r}, error_code={wanted.error_code!r}"
+    )
 
 
 def _missed(truths: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
@@ -149,7 +160,7 @@ def _letter(code: str) -> str:
     return code.split(":")[1].rstrip("*")
 
 
-def _kinds(boxes: pd.DataFrame, missed: pd.DataFrame) -> list[list[dict[str, Any]]]:
+def _kinds(boxes: pd.DataFrame, missed: pd.DataFrame, shape: BoxShape) -> list[list[dict[str, Any]]]:
     """Rows by kind of code, each kind in the order in which it is shown."""
     ranked = boxes.sort_values(["error_proba", "input_id", "unit"], ascending=[False, True, True], kind="stable")
     kinds: dict[tuple[str, bool], list[dict[str, Any]]] = {}
@@ -157,8 +168,8 @@ def _kinds(boxes: pd.DataFrame, missed: pd.DataFrame) -> list[list[dict[str, Any
         kinds.setdefault((_letter(row["error_code"]), row["is_error"]), []).append(row)
     ordered = [rows for _, rows in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0]))]
     if len(missed):
-        area = (missed["x2"] - missed["x1"]) * (missed["y2"] - missed["y1"])
-        largest = missed.assign(area=area).sort_values(["area", "input_id"], ascending=[False, True], kind="stable")
+        size = shape.sizes(missed[list(shape.columns)].to_numpy())
+        largest = missed.assign(size=size).sort_values(["size", "input_id"], ascending=[False, True], kind="stable")
         ordered.insert(MISSED_AT, list(_dicts(largest)))
     return ordered
 
@@ -168,7 +179,7 @@ def _dicts(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _in_turns(kinds: list[list[dict[str, Any]]], n: int) -> list[dict[str, Any]]:
-    """Up to ``n`` rows, one of each kind in turn; of a kind the first of an image that has none yet, or the first."""
+    """Up to ``n`` rows, one of each kind in turn; of a kind the first of an input that has none yet, or the first."""
     waiting, seen = [list(rows) for rows in kinds], set()
     chosen: list[dict[str, Any]] = []
     while len(chosen) < n and any(waiting):
@@ -181,11 +192,12 @@ def _in_turns(kinds: list[list[dict[str, Any]]], n: int) -> list[dict[str, Any]]
 
 
 class _Around:
-    """What lies around a box: the other boxes of its image."""
+    """What lies around a box: the other boxes of its image or frame."""
 
-    def __init__(self, samples: pd.DataFrame, truths: pd.DataFrame, integer_ids: bool) -> None:
+    def __init__(self, samples: pd.DataFrame, truths: pd.DataFrame, shape: BoxShape, integer_ids: bool) -> None:
         self._samples = samples
         self._truths = truths
+        self._columns = list(shape.columns)
         self._integer_ids = integer_ids
 
     def example(self, row: dict[str, Any]) -> Example:
@@ -202,7 +214,7 @@ class _Around:
         named = int(row["input_id"]) if self._integer_ids else row["input_id"]
         return Example(
             input_id=named,
-            box=_box([row[name] for name in BOX_COLUMNS]),
+            box=tuple(float(row[name]) for name in self._columns),
             code=row["error_code"],
             zone=None if missed else row["zone"],
             is_error=missed or bool(row["is_error"]),
@@ -210,22 +222,16 @@ class _Around:
             truth=None if row["truth"] is None or row["truth"] != row["truth"] else int(row["truth"]),
             score=None if missed else float(row["score"]),
             error_proba={name: float(row[name]) for name in ERROR_COLUMNS if row.get(name) is not None},
-            truths=tuple(_neighbours(truths, "truth")),
-            others=tuple(_neighbours(samples, "label")),
+            truths=tuple(self._neighbours(truths, "truth")),
+            others=tuple(self._neighbours(samples, "label")),
             size=size,
         )
 
-
-def _neighbours(frame: pd.DataFrame, label: str) -> Iterator[Neighbour]:
-    boxes: NDArray[np.float64] = frame[list(BOX_COLUMNS)].to_numpy(float)
-    for box, name, ignored in zip(boxes, frame[label].tolist(), frame["ignored"].tolist(), strict=True):
-        if np.isfinite(box).all():
-            yield Neighbour(_box(box.tolist()), int(name), bool(ignored))
-
-
-def _box(sides: list[float]) -> Box:
-    x1, y1, x2, y2 = (float(side) for side in sides)
-    return x1, y1, x2, y2
+    def _neighbours(self, frame: pd.DataFrame, label: str) -> Iterator[Neighbour]:
+        boxes: NDArray[np.float64] = frame[self._columns].to_numpy(float)
+        for box, name, ignored in zip(boxes, frame[label].tolist(), frame["ignored"].tolist(), strict=True):
+            if np.isfinite(box).all():
+                yield Neighbour(tuple(box.tolist()), int(name), bool(ignored))
 
 
 def _size(truths: pd.DataFrame) -> tuple[int, int] | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ml_debugger.analysis.detection_codes import CODE_MEANINGS
 from ml_debugger.columns import ERROR_COLUMNS, ERROR_PROBA, Words, words_of
-from ml_debugger.presentation.example_drawing import TRUTH
+from ml_debugger.presentation.box_shapes import UPRIGHT, shape_of_task
 from ml_debugger.presentation.example_plot import Picture as Example
+from ml_debugger.presentation.example_style import TRUTH
 from ml_debugger.presentation.frames import as_frame
 from ml_debugger.presentation.heatmap_plot import plot_heatmap
 from ml_debugger.presentation.palette import THEMES
@@ -103,6 +104,7 @@ def render_report(parts: ReportParts) -> str:
         n_missed=len(missed),
         examples=parts.examples,
         truth_colour=TRUTH,
+        from_above=shape_of_task(parts.info.get("task")) is UPRIGHT,
         facts=_facts(parts.info),
         limits=_limit_rows(parts),
         pictures={name: _inline(picture) for name, picture in _pictures(parts).items()},

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ml_debugger.columns import BOX_COLUMNS, COMMON_FIELDS, ERROR_COLUMNS, ERROR_PROBA, ZONES
+from ml_debugger.columns import COMMON_FIELDS, ERROR_COLUMNS, ERROR_PROBA, ZONES, box_columns
 from ml_debugger.errors import ConfigError, InputError
 from ml_debugger.ids import restore_ids
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["KIND", "Wanted", "has_code", "nullable_integers", "outcomes", "public_frame", "select"]
 
-# The public columns come in this order, additional fields after them.
-_COLUMNS: Final = (
+# The public columns come in this order, those of the box in between, additional fields after them.
+_BEFORE: Final = (
     "input_id", "unit", "dataset_type", "n_epoch", "label", "score", *ERROR_COLUMNS, "zone", "support", "pred_size",
-    *BOX_COLUMNS, "truth", "is_error", "error_code", "ignored",
 )  # fmt: skip
-_MISSED_COLUMNS: Final = ("input_id", "dataset_type", "truth", *BOX_COLUMNS)
+_AFTER: Final = ("truth", "is_error", "error_code", "ignored")
+_BEFORE_MISSED: Final = ("input_id", "dataset_type", "truth")
 _INTERNAL: Final = frozenset(column.name for column in COMMON_FIELDS) | {"result_name"}
 KIND: Final = r"^DET:(\w+)\*?:"
 """The kind of a code of detection, as a pattern."""
@@ -93,11 +93,13 @@ def outcomes(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return frame[in_place].assign(wrong=frame["is_error"])
 
 
-def public_frame(frame: pd.DataFrame, *, missed: bool = False) -> pd.DataFrame:
+def public_frame(frame: pd.DataFrame, task: str | None = None, *, missed: bool = False) -> pd.DataFrame:
     """Ids as given, our columns in their order, internal ones left out."""
     if "id_kind" in frame.columns:
         frame["input_id"] = restore_ids(frame["input_id"].tolist(), frame["id_kind"].tolist())
-    known = [name for name in (_MISSED_COLUMNS if missed else _COLUMNS) if name in frame.columns]
+    box = box_columns(task)
+    order = (*_BEFORE_MISSED, *box) if missed else (*_BEFORE, *box, *_AFTER)
+    known = [name for name in order if name in frame.columns]
     rest = [] if missed else [name for name in frame.columns if name not in known and name not in _INTERNAL]
     return nullable_integers(frame[known + rest], "n_epoch", "truth")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ml_debugger.analysis.boxes import PredictedBoxes, TrueBoxes
 
-__all__ = ["MISSING_NOTE", "NAMES", "average_precision"]
+__all__ = ["MAX_DRAWS", "MAX_WORK", "MIN_DRAWS", "MISSING_NOTE", "NAMES", "Z95", "average_precision"]
 
 NAMES: Final = ("map", "map50")
 MISSING_NOTE: Final = "map and map50 are left out: they need pycocotools, pip install 'ml-debugger[detection]'"
@@ -21,7 +21,7 @@ MISSING_NOTE: Final = "map and map50 are left out: they need pycocotools, pip in
 MAX_DRAWS: Final = 40  # a draw repeats COCO's whole accumulation; so many give the width of an interval within a tenth
 MAX_WORK: Final = 500_000  # boxes times draws; with more boxes there are fewer draws, and below MIN_DRAWS no interval
 MIN_DRAWS: Final = 10
-_Z95: Final = 1.959963984540054
+Z95: Final = 1.959963984540054
 _EVERY_AREA: Final = [[0.0, 1e10]]
 _MAX_DETECTIONS: Final = [100]
 
@@ -64,7 +64,7 @@ def average_precision(
     for place, name in enumerate(NAMES):
         found[name] = values[place]
         if spread is not None:
-            half = _Z95 * spread[place]
+            half = Z95 * spread[place]
             found[f"{name}_low"], found[f"{name}_high"] = max(0.0, values[place] - half), min(1.0, values[place] + half)
     return found
 

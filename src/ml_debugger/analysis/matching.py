@@ -17,7 +17,7 @@ from ml_debugger.analysis.box_kinds import BOXES_2D, BoxKind
 from ml_debugger.analysis.boxes import Overlaps, PredictedBoxes, TrueBoxes, join_overlaps
 from ml_debugger.analysis.match_settings import MatchSettings
 
-__all__ = ["DETECTION_CODES", "Match", "MatchSettings", "match"]
+__all__ = ["DETECTION_CODES", "Match", "MatchSettings", "find_right", "match"]
 
 DETECTION_CODES: Final = ("U", "A", "D", "SG", "SP", "M", "ON", "N")
 """Codes of a predicted box in the order in which their rules are tried; the first that holds wins."""
@@ -168,7 +168,42 @@ def match(
     )
 
 
+def find_right(
+    predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSettings | None = None, kind: BoxKind = BOXES_2D
+) -> tuple[Bool, Bool]:
+    """What average precision needs of :func:`match`, the first two of its steps: right boxes, and those ignored.
+
+    Args:
+        predictions: U boxes.
+        truths: G boxes.
+        settings: As in `match`.
+        kind: Of the boxes.
+
+    Returns:
+        ``(U,)`` whether each has an annotated box of its class to itself, and ``(U,)`` whether nothing can be said of
+        it, since it lies in a region to be ignored.
+
+    Raises:
+        InputError: If boxes are of another kind.
+        ConfigError: If the settings are of another kind.
+    """
+    settings = MatchSettings() if settings is None else settings
+    kind.check(settings, predictions.box, truths.box)
+    scene = _look_at_truths(predictions, truths, settings, kind)
+    limits = _limits(scene, settings, 0.0)
+    chosen = _pair_greedily(scene, np.flatnonzero(scene.own & limits.strong))
+    return chosen >= 0, _ignored(scene, limits, chosen)
+
+
 def _look(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSettings, kind: BoxKind) -> _Scene:
+    scene = _look_at_truths(predictions, truths, settings, kind)
+    for beside in kind.iter_overlaps(predictions, predictions, settings):
+        others = (beside.first != beside.second) & scene.usable[beside.first]
+        np.maximum.at(scene.nearest, beside.second[others], beside.iou[others])
+    return scene
+
+
+def _look_at_truths(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSettings, kind: BoxKind) -> _Scene:
     usable = kind.covers(predictions.box) & np.isfinite(predictions.score)
     pairs = join_overlaps(kind.iter_overlaps(predictions, truths, settings))
     pairs = pairs.rows(usable[pairs.first])
@@ -178,10 +213,6 @@ def _look(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSetting
     excused = pairs.rows(is_region & (own | (truth_label < 0)))
     in_region = np.zeros(len(predictions))
     np.maximum.at(in_region, excused.first, excused.first_share)
-    nearest = np.zeros(len(predictions))
-    for beside in kind.iter_overlaps(predictions, predictions, settings):
-        others = (beside.first != beside.second) & usable[beside.first]
-        np.maximum.at(nearest, beside.second[others], beside.iou[others])
     return _Scene(
         predictions=predictions,
         usable=usable,
@@ -189,7 +220,7 @@ def _look(predictions: PredictedBoxes, truths: TrueBoxes, settings: MatchSetting
         pairs=pairs.rows(~is_region),
         own=own[~is_region],
         in_region=in_region,
-        nearest=nearest,
+        nearest=np.zeros(len(predictions)),
     )
 
 
@@ -209,11 +240,16 @@ def _limits(scene: _Scene, settings: MatchSettings, shift: float) -> _Limits:
     )
 
 
+def _ignored(scene: _Scene, limits: _Limits, chosen: Int64) -> Bool:
+    """``(U,)`` predictions without a pair in a region to be ignored."""
+    return np.asarray(scene.usable & (chosen < 0) & (scene.in_region >= limits.foreground))
+
+
 def _judge(scene: _Scene, limits: _Limits) -> _Verdict:
     """The rules, from the top. ``chosen`` holds the pair of each prediction, -1 for none."""
     pairs, first, second = scene.pairs, scene.pairs.first, scene.pairs.second
     chosen = _pair_greedily(scene, np.flatnonzero(scene.own & limits.strong))
-    ignored = scene.usable & (chosen < 0) & (scene.in_region >= limits.foreground)
+    ignored = _ignored(scene, limits, chosen)
     left = scene.usable & (chosen < 0) & ~ignored
     free = np.ones(len(scene.truth_label), dtype=bool)
     free[second[chosen[chosen >= 0]]] = False

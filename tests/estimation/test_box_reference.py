@@ -17,11 +17,11 @@ def examples(count: int, seed: int = 0, width: int = 8) -> BoxExamples:
     label = random.integers(0, 3, count)
     baseline = random.normal(size=count)
     wrong = random.random(count) < 1 / (1 + np.exp(-(baseline + 2.0 * (label == 1) - 1)))
-    vectors = random.normal(size=(count, width)).astype(np.float32)
+    vectors, none = random.normal(size=(count, width)).astype(np.float32), np.zeros((count, 0))
     if width:
         vectors[:, 0] += 1.5 * wrong
         vectors[:, 1:4] += 4 * np.eye(3)[label]
-    return BoxExamples(vectors, label, np.where(wrong, -1, label), wrong, baseline, np.arange(count) // 3)
+    return BoxExamples(vectors, label, np.where(wrong, -1, label), wrong, baseline, np.arange(count) // 3, none)
 
 
 def nothing(width: int = 8) -> BoxExamples:
@@ -49,9 +49,7 @@ def test_features_show_errors_out_of_fold() -> None:
 def test_noise_learns_nothing_out_of_fold() -> None:
     held = examples(400)
     random = np.random.default_rng(1)
-    noise = BoxExamples(
-        held.vectors, held.label, held.truth, random.permutation(held.is_error), held.baseline, held.groups
-    )
+    noise = replace(held, is_error=random.permutation(held.is_error))
     _, described, _ = fit_box_reference(nothing(), noise)
     assert abs(auroc(described[:, 2], noise.is_error) - 0.5) < 0.1
 

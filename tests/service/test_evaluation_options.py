@@ -16,7 +16,7 @@ from ml_debugger.service.evaluation_options import EvaluationOptions
         ({"stable_risk": "low"}, "stable_risk"),
         ({"fit_on": []}, "at least one dataset_type"),
         ({"fit_on": "val"}, "fit_on"),
-        ({"learners": ["forest"]}, "no such learner: forest; available: signed_ridge"),
+        ({"learners": ["forest"]}, "no such learner: forest; available: signed_ridge, boosted_ridge"),
         ({"t_lo": 0.5, "t_hi": 0.3}, "t_lo 0.5 is above t_hi 0.3"),
         ({"c_lo_percentile": 90}, "c_lo_percentile 90.0 is above"),
         ({"certification_share": 1.0}, "certification_share"),

@@ -42,7 +42,7 @@ class BoxExamples:
         is_error: ``(N,)``.
         baseline: ``(N,)`` log-odds of the score.
         groups: ``(N,)`` boxes that must not learn from each other.
-        numbers: ``(N, G)`` of which each class has typical values, such as sizes in metres; None stands for none.
+        numbers: ``(N, G)`` of which each class has typical values, such as sizes in metres; G = 0 for none.
     """
 
     vectors: NDArray[Any]
@@ -51,11 +51,7 @@ class BoxExamples:
     is_error: Bool
     baseline: Float64
     groups: NDArray[Any]
-    numbers: Float64 = None  # type: ignore[assignment]  # None is replaced by (N, 0) when it is built
-
-    def __post_init__(self) -> None:
-        if self.numbers is None:
-            object.__setattr__(self, "numbers", np.zeros((len(self.label), 0)))
+    numbers: Float64
 
     def __len__(self) -> int:
         return len(self.label)
@@ -108,8 +104,13 @@ class BoxReference:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> BoxReference:
         """The reference whose arrays these are; older ones know nothing of typical numbers."""
-        nothing = {"sized": np.zeros(0, np.int64), "typical": np.zeros((0, 0)), "spread": np.zeros((0, 0))}
-        return cls(**{name: arrays[name] if name in arrays else nothing[name] for name in cls.__slots__})
+        nothing: Mapping[str, NDArray[Any]] = {
+            "sized": np.zeros(0, np.int64),
+            "typical": np.zeros((0, 0)),
+            "spread": np.zeros((0, 0)),
+        }
+        both = {**nothing, **arrays}
+        return cls(**{name: both[name] for name in cls.__slots__})
 
     def place(self, vectors: NDArray[Any]) -> Float64:
         """``(U, K)`` components of features; K = 0 without."""

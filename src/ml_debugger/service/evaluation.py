@@ -175,7 +175,7 @@ def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _
     if options.t_lo is None and options.certification_share and count * options.certification_share >= needed:
         certifying[usable] = split_groups(groups[usable], options.certification_share, seed=options.seed)
     settings = FitSettings(
-        learners=options.learners,
+        learners=task.learners if options.learners is None else options.learners,
         n_folds=options.n_folds,
         min_errors=options.min_errors,
         seed=options.seed,

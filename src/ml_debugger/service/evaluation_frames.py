@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,9 +52,9 @@ def learn_frames(task: Task, rows: Rows, read: Reader, options: EvaluationOption
     with_missed = set(zip(table["dataset_type"].to_pylist(), table["input_id"].to_pylist(), strict=True))
     missed = np.array([key in with_missed for key in keys])
     groups = np.unique([f"{tag}\0{name}" for tag, name in keys], return_inverse=True)[1]
-    settings = FitSettings(
-        learners=options.learners, n_folds=options.n_folds, min_errors=options.min_errors, seed=options.seed
-    )
+    settings = FitSettings(n_folds=options.n_folds, min_errors=options.min_errors, seed=options.seed)
+    if options.learners is not None:
+        settings = replace(settings, learners=options.learners)
     fitted = fit_frames(context, missed, groups, settings)
     ours, base = (
         measure(found[MISSED_PROBA], missed, groups, draws=options.bootstrap, seed=options.seed)

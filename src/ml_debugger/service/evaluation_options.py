@@ -30,7 +30,8 @@ class EvaluationOptions(Config):
     Args:
         fit_on: dataset_types that learner and calibrator use; default all labelled ones but those of ``bank_from``.
         bank_from: dataset_types of the reference statistics; default ``train``.
-        learners: Names of learners whose log-odds are averaged; ``()`` = the calibrated baseline only.
+        learners: Names of learners whose log-odds are averaged; default those of the task; ``()`` = the calibrated
+            baseline only.
         stable_risk: Error rate that ``stable_coverage`` promises; default a third of the error rate, or half of it
             where a third cannot be promised.
         confidence: Of that promise.
@@ -60,7 +61,7 @@ class EvaluationOptions(Config):
 
     fit_on: tuple[Text, ...] | None = None
     bank_from: tuple[Text, ...] | None = None
-    learners: tuple[Text, ...] = ("signed_ridge",)
+    learners: tuple[Text, ...] | None = None
     stable_risk: Inner | None = None
     confidence: Inner = 0.95
     certification_share: Share = 0.0
@@ -89,8 +90,8 @@ class EvaluationOptions(Config):
 
     @field_validator("learners", mode="after")
     @classmethod
-    def _check_learners(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(names) - set(LEARNERS))
+    def _check_learners(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = sorted(set(names or ()) - set(LEARNERS))
         if unknown:
             raise ConfigError(f"no such learner: {', '.join(unknown)}; available: {', '.join(LEARNERS)}")
         return names

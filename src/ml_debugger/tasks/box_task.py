@@ -26,6 +26,7 @@ from ml_debugger.tasks.boxes_in import Truths
 from ml_debugger.tasks.detection_descriptors import score_log_odds
 from ml_debugger.tasks.rows import list_column, make_rows
 from ml_debugger.tasks.task import (
+    RIDGE,
     Bool,
     Description,
     Diagnosis,
@@ -55,6 +56,11 @@ DET: Final = "det_error_proba"
 CLS: Final = "cls_error_proba"
 
 
+def _no_numbers(units: Units) -> Float64:
+    """Sizes in pixels say more of the distance than of the class."""
+    return np.zeros((len(units), 0))
+
+
 @dataclass(frozen=True, slots=True)
 class BoxTask:
     """What one task about boxes does in its own way; everything else is the same for all of them.
@@ -70,6 +76,8 @@ class BoxTask:
         descriptors: units -> ``(U, K)`` each oriented so that larger = more likely wrong.
         geometry: units -> ``(U, 2)`` logarithms of size and of shape.
         neighbours: boxes of a batch -> ``(U, N)`` what the others of its input say about each.
+        numbers: units -> ``(U, G)`` of which each class has typical values.
+        learners: As in `Task`.
         quality: As in `Task`.
         input_sizes: As in `Task`.
     """
@@ -84,6 +92,8 @@ class BoxTask:
     descriptors: Callable[[Units], Float64]
     geometry: Callable[[Units], Float64]
     neighbours: Callable[[PredictedBoxes], NDArray[np.float32]]
+    numbers: Callable[[Units], Float64] = _no_numbers
+    learners: tuple[str, ...] = RIDGE
     quality: Callable[[pa.Table, pa.Table, int, int], Quality] = share_of_right_units
     input_sizes: Callable[[Units], NDArray[np.float32]] = no_sizes
 
@@ -103,6 +113,7 @@ class BoxTask:
             describe=self.describe,
             votes=votes_of,
             layout=Layout(margin=0.0, mixed=True),
+            learners=self.learners,
             baseline=score_log_odds,
             targets=targets,
             codes=codes,
@@ -231,6 +242,7 @@ class BoxTask:
             lessons.is_error,
             score_log_odds(units),
             lessons.groups,
+            self.numbers(units),
         )
         reference, learned, components = fit_box_reference(examples.rows(~held), examples.rows(held), seed=seed)
         described = self._described(units.rows(held), reference, components, learned)
@@ -253,7 +265,8 @@ class BoxTask:
         def block(*arrays: NDArray[Any]) -> tuple[Float64, ...]:
             some, vectors = Units(*arrays[:-1]), arrays[-1]
             components = reference.place(vectors)
-            return self._described(some, reference, components, reference.describe(components, some.label))
+            learned = reference.describe(components, some.label, self.numbers(some))
+            return self._described(some, reference, components, learned)
 
         fields = (units.label, units.score, units.features, units.logits, units.box, units.context, values)
         return Description(*in_blocks(block, *fields))

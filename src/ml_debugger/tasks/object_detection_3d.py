@@ -9,7 +9,7 @@ from ml_debugger.analysis.box_kinds import BOXES_3D
 from ml_debugger.analysis.boxes_3d import box_volumes
 from ml_debugger.tasks.box_task import BoxTask
 from ml_debugger.tasks.boxes_3d_in import read_truths_3d
-from ml_debugger.tasks.detection_3d_descriptors import box_descriptors, box_geometry, neighbours
+from ml_debugger.tasks.detection_3d_descriptors import box_descriptors, box_geometry, box_numbers, neighbours
 
 __all__ = ["OBJECT_DETECTION_3D"]
 
@@ -24,4 +24,6 @@ OBJECT_DETECTION_3D: Final = BoxTask(
     descriptors=box_descriptors,
     geometry=box_geometry,
     neighbours=neighbours,
+    numbers=box_numbers,
+    learners=("boosted_ridge",),
 ).build()

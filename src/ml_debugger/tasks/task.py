@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from ml_debugger.selection import BBoxStrategy, FilterConfig
 from ml_debugger.types import ModelOutput
 
 __all__ = [
+    "RIDGE",
     "Description",
     "Diagnosis",
     "Judged",
@@ -28,6 +29,8 @@ __all__ = [
     "no_sizes",
     "share_of_right_units",
 ]
+
+RIDGE: Final = ("signed_ridge",)
 
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
@@ -255,6 +258,7 @@ class Task:
         describe: (units, ErrorModel) -> Description.
         votes: (units, ErrorModel) -> Votes.
         layout: What is known about the columns of the descriptors.
+        learners: Names of those used where nobody asks for others.
         baseline: units whose baseline is known -> ``(U,)`` log-odds of the baseline score.
         targets: Diagnosis -> per error column ``(U,)`` 0/1, NaN where the question does not arise.
         codes: (Diagnosis, predicted labels, Judged, least share of a vote) -> error codes.
@@ -282,6 +286,7 @@ class Task:
     targets: Callable[[Diagnosis], Mapping[str, NDArray[Any]]]
     codes: Callable[[Diagnosis, Int64, Judged, float], list[str]]
     reads: Reads = Reads()
+    learners: tuple[str, ...] = RIDGE
     score_columns: Callable[[Units], Mapping[str, NDArray[Any]]] = _no_columns
     quality: Callable[[pa.Table, pa.Table, int, int], Quality] = share_of_right_units
     input_sizes: Callable[[Units], NDArray[np.float32]] = no_sizes

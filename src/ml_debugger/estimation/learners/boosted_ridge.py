@@ -1,0 +1,169 @@
+"""The ridge, corrected by small trees where the rows suffice to learn what no line can say.
+
+Gradient boosting (Friedman, 2001) with Newton leaves, started from the ridge's log-odds: with no tree it is the ridge.
+How many trees are kept is chosen on the same folds as the strength of the ridge, none among the choices. Rows and
+columns are drawn anew for each tree (Friedman, 2002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_debugger.estimation.learners import signed_ridge
+from ml_debugger.estimation.learners.design import Arrays, Design, Float64, Int64, Learner
+from ml_debugger.estimation.numbers import log_loss, sigmoid
+
+__all__ = ["LEARNER"]
+
+FEWEST: Final = 100  # errors, and right rows, below which trees follow noise
+DEPTH: Final = 3
+MOST_TREES: Final = 240
+STEP: Final = 10  # numbers of trees are tried in steps
+RATE: Final = 0.1
+SHRINKAGE: Final = 5.0
+LEAST_WEIGHT: Final = 3.0  # of the rows in a leaf: p (1 - p) each
+BINS: Final = 32
+ROWS: Final = 0.5
+COLUMNS: Final = 0.4
+
+_INNER: Final = 2**DEPTH - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Trees:
+    """T complete trees of `DEPTH` levels; node n sends what is above its threshold to 2n + 2, the rest to 2n + 1.
+
+    Attributes:
+        column: ``(T, 2**DEPTH - 1)`` int64 column of each inner node.
+        threshold: ``(T, 2**DEPTH - 1)``; infinite where nothing is told apart.
+        leaf: ``(T, 2**DEPTH)`` log-odds.
+    """
+
+    column: Int64
+    threshold: Float64
+    leaf: Float64
+
+    def first(self, count: int) -> _Trees:
+        return _Trees(self.column[:count], self.threshold[:count], self.leaf[:count])
+
+    def parts(self, table: Float64) -> Float64:
+        """``(U, T)`` what each tree adds for each row."""
+        rows, trees = np.arange(len(table))[:, None], np.arange(len(self.column))
+        node = np.zeros((len(table), len(self.column)), dtype=np.int64)
+        for _ in range(DEPTH):
+            above = table[rows, self.column[trees, node]] > self.threshold[trees, node]
+            node = 2 * node + 1 + above
+        return np.asarray(self.leaf[trees, node - _INNER])
+
+
+def fit(design: Design, target: NDArray[Any], folds: Int64) -> tuple[Arrays, Float64]:
+    """Arrays and out-of-fold log-odds; the number of trees is the one with the lowest out-of-fold log loss."""
+    wrong = np.asarray(target, dtype=np.float64)
+    arrays, start = signed_ridge.fit(design, target, folds)
+    trees, out_of_fold = _no_trees(), start
+    if min(wrong.sum(), len(wrong) - wrong.sum()) >= FEWEST:
+        table = design.table()
+        count, out_of_fold = _chosen(table, wrong, folds, start)
+        if count:
+            trees = _grow(table, wrong, start, count)
+    return {**arrays, "column": trees.column, "threshold": trees.threshold, "leaf": trees.leaf}, out_of_fold
+
+
+def log_odds(arrays: Mapping[str, NDArray[Any]], design: Design) -> Float64:
+    """``(U,)`` uncalibrated log-odds."""
+    trees = _Trees(arrays["column"], arrays["threshold"], arrays["leaf"])
+    return np.asarray(signed_ridge.log_odds(arrays, design) + trees.parts(design.table()).sum(axis=1))
+
+
+def _no_trees() -> _Trees:
+    return _Trees(np.zeros((0, _INNER), dtype=np.int64), np.zeros((0, _INNER)), np.zeros((0, _INNER + 1)))
+
+
+def _chosen(table: Float64, wrong: Float64, folds: Int64, start: Float64) -> tuple[int, Float64]:
+    """How many trees, and the out-of-fold log-odds with so many."""
+    counts = np.arange(0, MOST_TREES + 1, STEP)
+    path = np.empty((len(wrong), len(counts)))
+    for fold in np.unique(folds).tolist():
+        inside = folds == fold
+        trees = _grow(table[~inside], wrong[~inside], start[~inside], MOST_TREES)
+        path[inside] = start[inside, None]
+        if len(trees.column):
+            path[inside, 1:] += np.cumsum(trees.parts(table[inside]), axis=1)[:, counts[1:] - 1]
+    losses = [float(log_loss(sigmoid(found), wrong).mean()) for found in path.T]
+    best = int(np.argmin(losses))
+    return int(counts[best]), np.ascontiguousarray(path[:, best])
+
+
+def _grow(table: Float64, wrong: Float64, start: Float64, count: int) -> _Trees:
+    """So many trees, one after the other."""
+    random = np.random.default_rng(0)
+    usable, edges, binned = _binned(table)
+    if not len(usable):
+        return _no_trees()
+    n_rows, n_columns = max(1, round(ROWS * len(wrong))), max(1, round(COLUMNS * len(usable)))
+    linear, grown = start.copy(), []
+    for _ in range(count):
+        share = sigmoid(linear)
+        slope, weight = wrong - share, share * (1.0 - share)
+        rows = random.choice(len(wrong), n_rows, replace=False)
+        columns = random.choice(len(usable), n_columns, replace=False)
+        column, cut, leaf = _tree(binned[np.ix_(rows, columns)], slope[rows], weight[rows])
+        nothing = cut >= BINS
+        threshold = np.where(nothing, np.inf, edges[columns[column], np.minimum(cut, BINS - 2)])
+        tree = _Trees(usable[columns[column]][None], threshold[None], RATE * leaf[None])
+        linear += tree.parts(table)[:, 0]
+        grown.append(tree)
+    return _Trees(*(np.concatenate([getattr(one, name) for one in grown]) for name in _Trees.__slots__))
+
+
+def _binned(table: Float64) -> tuple[Int64, Float64, NDArray[np.uint8]]:
+    """Columns that differ (also from each other turned round), their cuts ``(K', BINS - 1)``, and each value's bin."""
+    seen, usable = set[bytes](), []
+    for number, column in enumerate(table.T):
+        if column.min() < column.max() and column.tobytes() not in seen and (-column).tobytes() not in seen:
+            usable.append(number)
+            seen.add(column.tobytes())
+    levels = np.arange(1, BINS) / BINS
+    edges = np.stack([np.quantile(table[:, number], levels, method="lower") for number in usable] or [levels])
+    binned = [np.searchsorted(cuts, table[:, number]) for cuts, number in zip(edges, usable, strict=False)]
+    return np.array(usable, dtype=np.int64), edges, np.array(binned, dtype=np.uint8).T
+
+
+def _tree(binned: NDArray[np.uint8], slope: Float64, weight: Float64) -> tuple[Int64, Int64, Float64]:
+    """Column and greatest bin below of each inner node (`BINS` where it tells nothing apart), and leaves."""
+    n_columns = binned.shape[1]
+    column, cut = np.zeros(_INNER, dtype=np.int64), np.full(_INNER, BINS)
+    node = np.zeros(len(binned), dtype=np.int64)
+    place = binned + BINS * np.arange(n_columns)
+    every = np.arange(len(binned))
+    for level in range(DEPTH):
+        first, size = 2**level - 1, 2**level
+        shape = size, n_columns, BINS
+        key = (place + ((node - first) * n_columns * BINS)[:, None]).ravel()
+        sums = (np.repeat(values, n_columns) for values in (slope, weight))
+        gained = _gains(*(np.bincount(key, values, minlength=np.prod(shape)).reshape(shape) for values in sums))
+        best = gained.argmax(axis=1)
+        found = gained[np.arange(size), best] > 0.0
+        column[first : first + size] = best // (BINS - 1)
+        cut[first : first + size] = np.where(found, best % (BINS - 1), BINS)
+        node = 2 * node + 1 + (binned[every, column[node]] > cut[node])
+    leaves = (np.bincount(node - _INNER, values, minlength=_INNER + 1) for values in (slope, weight))
+    total, heavy = leaves
+    return column, cut, total / (heavy + SHRINKAGE)
+
+
+def _gains(slope: Float64, weight: Float64) -> Float64:
+    """``(nodes, K * (BINS - 1))`` what splits gain, from sums ``(nodes, K, BINS)``; 0 where a side is too light."""
+    below, light = np.cumsum(slope, axis=2)[:, :, :-1], np.cumsum(weight, axis=2)[:, :, :-1]
+    total, heavy = slope.sum(axis=2, keepdims=True), weight.sum(axis=2, keepdims=True)
+    above, rest = total - below, heavy - light
+    gained = below**2 / (light + SHRINKAGE) + above**2 / (rest + SHRINKAGE) - total**2 / (heavy + SHRINKAGE)
+    return np.where((light >= LEAST_WEIGHT) & (rest >= LEAST_WEIGHT), gained, 0.0).reshape(len(slope), -1)
+
+
+LEARNER: Final = Learner(fit, log_odds)

@@ -130,7 +130,7 @@ def test_texts_do_not_cover_each_other(monkeypatch):
     draw_frame(ring_of_points(), replace(EXAMPLE_3D, truths=several), {123: "car", 5: "van"})
     said = [one.get_text() for one in texts]
     assert {"DET:SG*:CLS123->456  91%", "true car", "true van"} <= set(said)
-    assert sum(word.startswith("frame, rings every ") for word in said) == 1
+    assert sum(word.startswith("map, rings ") for word in said) == 1
     assert sum(word.endswith(" m") and word[0].isdigit() for word in said) >= 2
     places = [one.get_window_extent() for one in texts]
     for at, one in enumerate(places):

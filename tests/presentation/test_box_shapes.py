@@ -39,6 +39,7 @@ def test_only_in_3d_boxes_that_do_not_touch_can_belong_together():
     assert FLAT.nearest(FLAT_BOXES[0], FLAT_BOXES[2:]) is None
     far = (60.0, 1.0, 0.0, 4.0, 2.0, 1.0, 0.0)
     assert UPRIGHT.nearest(UPRIGHT_BOXES[0], [UPRIGHT_BOXES[2], far]) == 1
+    assert UPRIGHT.nearest(UPRIGHT_BOXES[0], [UPRIGHT_BOXES[2], far], touching=True) is None
 
 
 def test_large_objects():

@@ -37,6 +37,20 @@ def test_metrics_that_a_result_lacks_are_left_out():
     assert [row.title for row in metric_rows({"nll": 0.5})] == ["Log loss"]
 
 
+def test_average_precision_says_what_it_is_of():
+    flat = metric_rows({"map": 0.5, "map50": 0.7})
+    assert [(row.title, "COCO" in row.meaning) for row in flat] == [("mAP", True), ("mAP 50", False)]
+    upright = metric_rows({"map_distance": 0.6, "map_3d": 0.4, "map_3d_low": 0.3, "map_3d_high": 0.5, "map": 0.5})
+    assert [(row.title, row.ours) for row in upright] == [
+        ("mAP", "0.500"),
+        ("mAP 3D", "0.400"),
+        ("mAP distance", "0.600"),
+    ]
+    assert "seen from above" in upright[0].meaning
+    assert upright[1].interval == "0.300 to 0.500"
+    assert "nuScenes" in upright[2].meaning
+
+
 def test_zone_rows_are_all_six_in_order_also_without_rows():
     assert [row.zone for row in zone_rows([])] == list(ZONES)
     empty = zone_rows([])[0]

@@ -43,7 +43,7 @@ _GROUND: Final = ("#3d4a61", "#7f92b3", "#c9d5ea")  # points, from low to high
 _SENSOR: Final = "#ffffff"
 _INSET: Final = 136.0  # side of the map of the whole frame
 _INSET_MARGIN: Final = 8.0
-_STRIP: Final = 15.0  # height of the line of text below it
+_STRIP: Final = 18.0  # height of the line of text below it
 _MAX_RINGS: Final = 5
 _MAP_RINGS: Final = 4
 _TICK: Final = 9.0  # pixels that the line of the heading reaches beyond the front
@@ -162,11 +162,11 @@ def _draw_ring_names(ax: Axes, view: View, labels: LabelPlaces) -> None:
     """Their distances, where they leave the picture and nothing else stands."""
     for radius in view.rings(_MAX_RINGS):
         text = f"{radius:g} m"
-        width, height = 7.0 * len(text), 12.0
+        width, height = 8.5 * len(text), 15.0
         for left, top in view.exits(radius, (width, height)):
             place = (left, top, left + width, top + height)
             if labels.is_free(place):
-                ax.text(left, top, text, va="top", ha="left", fontsize=11 * _POINT, color=_QUIET, zorder=4)
+                ax.text(left, top, text, va="top", ha="left", fontsize=13 * _POINT, color=_QUIET, zorder=4)
                 labels.take(place)
                 break
 
@@ -244,9 +244,9 @@ def _draw_map(ax: Axes, whole: View, view: View, cloud: Float64, example: Exampl
 def _draw_map_scale(ax: Axes, whole: View) -> None:
     """How far the rings of the map are apart."""
     rings = whole.rings(_MAP_RINGS)
-    text = f"frame, rings every {rings[0]:g} m" if rings else "frame"
+    text = f"map, rings {rings[0]:g} m" if rings else "map"
     left, _, _, bottom = whole.frame
-    ax.text(left + 4, bottom + 2, text, va="top", fontsize=10.5 * _POINT, color=_QUIET, zorder=8)
+    ax.text(left + 4, bottom + 2, text, va="top", fontsize=12.5 * _POINT, color=_QUIET, zorder=8)
 
 
 def _density(whole: View, cloud: Float64) -> NDArray[np.float64]:

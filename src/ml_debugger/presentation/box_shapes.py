@@ -40,15 +40,23 @@ class BoxShape:
     sizes: Callable[[NDArray[Any]], NDArray[Any]]
     apart: Callable[[Box, Sequence[Box]], Sequence[float]] | None = None
 
-    def nearest(self, box: Box, others: Sequence[Box]) -> int | None:
-        """Position of the other box that shares most with a box, or is nearest to it; None where none qualifies."""
+    def nearest(self, box: Box, others: Sequence[Box], *, touching: bool = False) -> int | None:
+        """Position of the other box that shares most with a box, or is nearest to it; None where none qualifies.
+
+        Args:
+            box: The box.
+            others: The other boxes.
+            touching: Whether only those qualify that share something with it.
+        """
         if not others:
             return None
         shared = self.shared(box, others)
         best = max(range(len(others)), key=shared.__getitem__)
         if shared[best] > 0:
             return best
-        return None if self.apart is None else min(range(len(others)), key=self.apart(box, others).__getitem__)
+        return (
+            None if touching or self.apart is None else min(range(len(others)), key=self.apart(box, others).__getitem__)
+        )
 
     def beside(self, box: Box, others: Sequence[Box], share: float) -> list[bool]:
         """Which other boxes overlap a box by at least a share (intersection over union)."""

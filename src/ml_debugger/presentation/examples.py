@@ -82,7 +82,7 @@ class Example:
     def partner(self) -> Neighbour | None:
         """The annotated box of its class that it overlaps most, or that it belongs to by its distance."""
         found = [one for one in self.truths if one.label == self.truth]
-        best = shape_of(self.box).nearest(self.box, [one.box for one in found])
+        best = shape_of(self.box).nearest(self.box, [one.box for one in found], touching=self.missed)
         return None if best is None else found[best]
 
     @property

@@ -29,7 +29,7 @@ def frame_facts(points: NDArray[Any] | None, example: Example) -> str:
         count = len(points_in_boxes(points, np.array([example.box]))[0])
         said.append(f"{count:,} point{'' if count == 1 else 's'}")
     partner = example.partner
-    if partner is not None and abs(z - partner.box[2]) >= _LEVEL:
+    if partner is not None and not example.missed and abs(z - partner.box[2]) >= _LEVEL:
         above = z - partner.box[2]
         said.append(f"{abs(above):.1f} m too {'high' if above > 0 else 'low'}")
     return ", ".join(said)

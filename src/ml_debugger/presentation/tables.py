@@ -44,6 +44,12 @@ METRICS: Final = {
         "mean average precision of the recorded boxes over overlaps .50 to .95, as COCO measures it",
         higher_is_better=True,
     ),
+    "map_3d": Metric("mAP 3D", "the same by the overlap of volumes", higher_is_better=True),
+    "map_distance": Metric(
+        "mAP distance",
+        "the same by the distance of the centres, mean of .5, 1, 2 and 4 m, as nuScenes measures it",
+        higher_is_better=True,
+    ),
     "map50": Metric("mAP 50", "mean average precision of the recorded boxes at overlap .50", higher_is_better=True),
     "error_rate": Metric("Error rate", "share of {units} where the model is wrong", share=True),
     "auroc": Metric(
@@ -55,10 +61,17 @@ METRICS: Final = {
     "nll": Metric("Log loss", "mean negative log likelihood of the outcomes; 0 = perfect"),
 }
 
+_MAP_IN_3D: Final = Metric(
+    "mAP",
+    "mean average precision of the recorded boxes, right from the overlap on that the evaluation asks for, seen from "
+    "above unless its options say otherwise",
+    higher_is_better=True,
+)
+
 PARTS: Final = {
     "det_error_proba": "the {unit} is in the wrong place",
     "cls_error_proba": "its class is wrong, given the right place",
-    "missed_proba": "the image has an object that no {unit} was predicted for",
+    "missed_proba": "there is an object that no {unit} was predicted for",
 }
 """What probabilities besides ``error_proba`` are about."""
 
@@ -142,6 +155,7 @@ def _said(text: str, words: Words | None) -> str:
 def metric_rows(metrics: Mapping[str, Any], words: Words | None = None) -> list[MetricRow]:
     """The metrics of a result as text, in a fixed order; those that the result lacks are left out."""
     baseline = metrics.get("baseline") or {}
+    measures = METRICS | {"map": _MAP_IN_3D} if "map_3d" in metrics else METRICS
     return [
         MetricRow(
             metric.title,
@@ -151,7 +165,7 @@ def metric_rows(metrics: Mapping[str, Any], words: Words | None = None) -> list[
             _number(baseline.get(name), metric.share),
             _interval(baseline, name, metric.share),
         )
-        for name, metric in METRICS.items()
+        for name, metric in measures.items()
         if name in metrics
     ]
 

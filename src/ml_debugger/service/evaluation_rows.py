@@ -132,7 +132,7 @@ def _measure_quality(
     """The model's own measures, of the held-out inputs."""
     wanted = pa.array(fit_on)
     held = [table.filter(pc.is_in(table["dataset_type"], value_set=wanted)) for table in (records, truths)]
-    return task.quality(held[0], held[1], options.bootstrap, options.seed)
+    return task.quality(held[0], held[1], options.matching, options.bootstrap, options.seed)
 
 
 def choose_roles(tags: tuple[str, ...], options: EvaluationOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:

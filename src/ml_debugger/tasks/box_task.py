@@ -94,7 +94,7 @@ class BoxTask:
     neighbours: Callable[[PredictedBoxes], NDArray[np.float32]]
     numbers: Callable[[Units], Float64] = _no_numbers
     learners: tuple[str, ...] = RIDGE
-    quality: Callable[[pa.Table, pa.Table, int, int], Quality] = share_of_right_units
+    quality: Callable[[pa.Table, pa.Table, MatchSettings | None, int, int], Quality] = share_of_right_units
     input_sizes: Callable[[Units], NDArray[np.float32]] = no_sizes
 
     def build(self) -> Task:

@@ -10,6 +10,7 @@ from ml_debugger.analysis.boxes_3d import box_volumes
 from ml_debugger.tasks.box_task import BoxTask
 from ml_debugger.tasks.boxes_3d_in import read_truths_3d
 from ml_debugger.tasks.detection_3d_descriptors import box_descriptors, box_geometry, box_numbers, neighbours
+from ml_debugger.tasks.detection_quality import frame_quality
 
 __all__ = ["OBJECT_DETECTION_3D"]
 
@@ -26,4 +27,5 @@ OBJECT_DETECTION_3D: Final = BoxTask(
     neighbours=neighbours,
     numbers=box_numbers,
     learners=("boosted_ridge",),
+    quality=frame_quality,
 ).build()

@@ -218,7 +218,9 @@ class Quality:
     notes: tuple[str, ...] = ()
 
 
-def share_of_right_units(records: pa.Table, truths: pa.Table, draws: int, seed: int) -> Quality:
+def share_of_right_units(
+    records: pa.Table, truths: pa.Table, matching: MatchSettings | None, draws: int, seed: int
+) -> Quality:
     """Most tasks have no measure of their own."""
     return Quality()
 
@@ -264,7 +266,8 @@ class Task:
         codes: (Diagnosis, predicted labels, Judged, least share of a vote) -> error codes.
         reads: Stored columns that it looks at.
         score_columns: units -> further columns of their score rows.
-        quality: (record rows, truth rows, bootstrap draws, seed) -> the model's own measures, of held-out rows.
+        quality: (record rows, truth rows, thresholds or None, bootstrap draws, seed) -> the model's own measures, of
+            held-out rows.
         input_sizes: units -> ``(U, 2)`` width and height of their inputs in pixels, NaN where unknown.
         reconcile: Error columns as learned one by one -> error columns that fit together; row by row, to the bit.
     """
@@ -288,6 +291,6 @@ class Task:
     reads: Reads = Reads()
     learners: tuple[str, ...] = RIDGE
     score_columns: Callable[[Units], Mapping[str, NDArray[Any]]] = _no_columns
-    quality: Callable[[pa.Table, pa.Table, int, int], Quality] = share_of_right_units
+    quality: Callable[[pa.Table, pa.Table, MatchSettings | None, int, int], Quality] = share_of_right_units
     input_sizes: Callable[[Units], NDArray[np.float32]] = no_sizes
     reconcile: Callable[[Mapping[str, Float64]], Mapping[str, Float64]] = _as_they_are

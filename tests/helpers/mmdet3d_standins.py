@@ -130,3 +130,59 @@ class Det3DDataSample:
     def pred_instances_3d(self, value: InstanceData) -> None:
         assert isinstance(value, InstanceData)
         self._pred_instances_3d = value
+
+
+def pillar_model() -> Any:
+    """A detector laid out as mmdetection3d's ``VoxelNet``, on mmengine's base: boxes in the mode ``predict`` only."""
+    from mmengine.config import ConfigDict
+    from mmengine.model import BaseModel
+
+    from tests.helpers.pcdet_standins import PC_RANGE, batch_of, pillar_detector
+
+    parts = pillar_detector()
+
+    class BoxHead(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_classes = 3
+            self.test_cfg = ConfigDict(use_rotate_nms=True, nms_thr=0.01, score_thr=0.3, nms_pre=100, max_num=50)
+            self.conv = parts.dense_head
+
+        def forward(self, x: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+            batch = self.conv({"spatial_features_2d": x[0]})
+            return batch["batch_cls_preds"], batch["batch_box_preds"]
+
+        def predict(self, x: tuple[torch.Tensor, ...]) -> list[InstanceData]:
+            section = parts.model_cfg.POST_PROCESSING
+            section["SCORE_THRESH"] = self.test_cfg.score_thr
+            section.NMS_CONFIG["NMS_THRESH"] = self.test_cfg.nms_thr
+            section.NMS_CONFIG["NMS_POST_MAXSIZE"] = self.test_cfg.max_num
+            scores, boxes = self(x)
+            batch = {"batch_size": len(scores), "batch_cls_preds": scores, "batch_box_preds": boxes}
+            return [self.instances(found) for found in parts.post_processing(batch)[0]]
+
+        def instances(self, found: dict[str, Any]) -> InstanceData:
+            boxes = found["pred_boxes"].clone()
+            boxes[:, 2] -= boxes[:, 5] / 2
+            labels = found["pred_labels"] - 1
+            return InstanceData(bboxes_3d=LiDARInstance3DBoxes(boxes), scores_3d=found["pred_scores"], labels_3d=labels)
+
+    class VoxelNet(BaseModel):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.voxel_layer = torch.nn.Identity()
+            self.voxel_layer.point_cloud_range = list(PC_RANGE)
+            self.middle_encoder, self.backbone = parts.map_to_bev_module, parts.backbone_2d
+            self.bbox_head = BoxHead()
+            self.test_cfg = self.bbox_head.test_cfg
+
+        def forward(self, inputs: dict[str, Any], data_samples: Any = None, mode: str = "tensor", **kwargs: Any) -> Any:
+            batch = batch_of(*(points.numpy() for points in inputs["points"]))
+            x = (self.backbone(self.middle_encoder(batch))["spatial_features_2d"],)
+            if mode == "tensor":
+                return self.bbox_head(x)
+            for sample, instances in zip(data_samples, self.bbox_head.predict(x), strict=True):
+                sample.pred_instances_3d = instances
+            return data_samples
+
+    return VoxelNet().eval()

@@ -72,7 +72,8 @@ def test_what_must_be_installed_is_named(tmp_path, monkeypatch):
 
 
 def test_unknown_demos_and_unusable_folders_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"expected one of \['classification', 'detection', 'toy'\], got 'x'"):
+    known = r"expected one of \['classification', 'detection', 'detection3d', 'toy'\], got 'x'"
+    with pytest.raises(ConfigError, match=known):
         run_demo("x", DemoOptions(tmp_path), str)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot make the folder"):

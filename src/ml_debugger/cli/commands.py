@@ -132,7 +132,7 @@ def _about(
 
 @app.command()
 def demo(
-    name: Annotated[str, typer.Argument(help="Which demo: classification or detection.")] = "classification",
+    name: Annotated[str, typer.Argument(help="classification, detection or detection3d.")] = "classification",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures and report.")] = Path(
         "mldebugger-demo"
     ),

@@ -56,6 +56,12 @@ DEMOS: Final = {
         ("torch", "sklearn", "supervision", "pycocotools"),
         "demo",
     ),
+    "detection3d": Demo(
+        "a small PointPillars on streets scanned by a simulated LiDAR, short of annotated frames",
+        "ml_debugger.demo.detection3d",
+        ("torch", "sklearn"),
+        "demo",
+    ),
 }
 
 

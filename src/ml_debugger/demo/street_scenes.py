@@ -9,7 +9,7 @@ meet is annotated to be ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,19 +60,20 @@ class Streets:
         return [self.targets[number] for number in ids]
 
 
-def make_streets(sizes: Mapping[str, int], seed: int) -> Streets:
+def make_streets(
+    sizes: Mapping[str, int], seed: int, shown: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers
+) -> Streets:
     """Lay out streets and scan them.
 
     Args:
         sizes: How many streets each part of the data has, by name.
         seed: Chooses everything: the same seed gives the same streets.
+        shown: Wraps the numbers of the streets, for a progress bar.
     """
     lidar, rng = Lidar(), np.random.default_rng(seed)
-    made: list[tuple[Float32, Target]] = []
-    parts: dict[str, list[int]] = {}
-    for name, size in sizes.items():
-        parts[name] = list(range(len(made), len(made) + size))
-        made += [_seen(_lay_out(rng), lidar, rng) for _ in range(size)]
+    made = [_seen(_lay_out(rng), lidar, rng) for _ in shown(range(sum(sizes.values())))]
+    ends = np.cumsum(list(sizes.values())).tolist()
+    parts = {name: list(range(end - size, end)) for (name, size), end in zip(sizes.items(), ends, strict=True)}
     return Streets([frame for frame, _ in made], [target for _, target in made], parts)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.detection_errors.yolox import open_session, raw_candidates
-from ml_debugger import columns
 from ml_debugger.analysis.boxes import PredictedBoxes, iou_matrix
 from ml_debugger.analysis.frame_context import frame_context
 from ml_debugger.analysis.suppressed import Candidates, suppressed
@@ -25,7 +23,6 @@ __all__ = [
     "Detector",
     "Images",
     "Proposals",
-    "Run",
     "detections",
     "load_images",
     "ready_proposals",
@@ -193,34 +190,3 @@ def _survivors(proposals: Proposals, rows: Int64, best: NDArray[np.float64]) -> 
             if alive[inside[place]]:
                 alive[inside[place + 1 :][overlap[place, place + 1 :] > NMS_IOU]] = False
     return alive
-
-
-class Run:
-    """Tables of a traced run, read as the store reads them."""
-
-    def __init__(self, output: ModelOutput, images: Images, dataset_type: str = "val") -> None:
-        count = len(images.ids)
-        given = {
-            "input_id": [str(name) for name in images.ids],
-            "id_kind": ["int"] * count,
-            "recording_id": list(range(count)),
-            "recorded_at": [1] * count,
-            "version_name": ["v1"] * count,
-            "dataset_type": [dataset_type] * count,
-            "n_epoch": [None] * count,
-            "weights_hash": ["w"] * count,
-            "pass_id": ["p"] * count,
-            "n_units": np.bincount(output.input_index, minlength=count).tolist(),
-            "frame_context": [None] * count if output.frame_context is None else list(output.frame_context),
-        }
-        schema = columns.schema_of(columns.INPUTS)
-        inputs = pa.table([pa.array(given[field.name], type=field.type) for field in schema], schema=schema)
-        self.tables = {
-            columns.INPUTS: inputs,
-            columns.RECORDS: TASK.predictions(output, inputs),
-            columns.TRUTHS: TASK.truths(list(images.annotations), inputs, None),
-        }
-
-    def read(self, kind: str, names: tuple[str, ...], tags: tuple[str, ...] | None) -> Iterator[pa.RecordBatch]:
-        """Rows of one kind (a ``Reader`` of the evaluation)."""
-        yield from self.tables[kind].select(list(names)).to_batches()

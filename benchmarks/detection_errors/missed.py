@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.detection_errors.data import TASK, Detector, Run
+from benchmarks.detection_errors.data import TASK, Detector
+from benchmarks.detection_errors.runs import Run
 from ml_debugger import columns
 from ml_debugger.estimation import FitSettings
 from ml_debugger.estimation.frames import MISSED_PROBA, fit_frames
@@ -16,7 +17,7 @@ __all__ = ["missed_table"]
 def missed_table(detector: Detector, score_thresh: float, repeats: int) -> dict[str, float]:
     """Share of images with a missed object, AUROC of each score, Brier of the probabilities; all out-of-fold."""
     output, images = detector.read(score_thresh), detector.images
-    run = Run(output, images)
+    run = Run(TASK, output, images.ids, images.annotations)
     found = TASK.diagnose(run.tables[columns.RECORDS], run.tables[columns.TRUTHS]).missed
     missed = np.isin(images.ids.astype(str), found["input_id"].to_pylist())
     context = np.asarray(output.frame_context)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks.detection_errors import rivals
-from benchmarks.detection_errors.data import TASK, Detector, Run
+from benchmarks.detection_errors.data import TASK, Detector
 from benchmarks.detection_errors.metadetect import metadetect_features
-from benchmarks.detection_errors.rivals import BOOSTING, RIVALS, Boxes
+from benchmarks.detection_errors.rivals import RIVALS, Boxes, joined, metadetect
+from benchmarks.detection_errors.runs import Run, evaluated, out_of_fold, promised, scored
 from ml_debugger import columns
-from ml_debugger.errors import MLDebuggerWarning
 from ml_debugger.estimation.metrics import auroc, brier, ece
-from ml_debugger.service.contract import EvaluationRequest, RunKey
-from ml_debugger.service.evaluation import run_evaluation
-from ml_debugger.tasks.scoring import score_rows
 
-__all__ = ["OURS", "Answers", "answer", "compare", "figures"]
+__all__ = ["OURS", "Answers", "answer", "ask_rivals", "columns_of", "compare", "figures", "line_overlap"]
 
 OURS: Final = "MLdebugger"
 N_FOLDS: Final = 5
@@ -63,11 +59,19 @@ class Answers:
     zone: NDArray[np.object_]
     promised: Float64
 
+    def rows(self, chosen: NDArray[Any]) -> Answers:
+        """Those of some of the boxes."""
+        own = {name: getattr(self, name)[chosen] for name in ("image", "wrong", "iou", "label")}
+        both = {
+            name: {key: one[:, chosen] for key, one in getattr(self, name).items()} for name in ("proba", "iou_found")
+        }
+        return Answers(**own, **both, zone=self.zone[:, chosen], promised=self.promised[:, chosen])
+
 
 def answer(detector: Detector, score_thresh: float, repeats: int, cache: Path | None = None) -> Answers:
     """Ask every method; what the rivals say is kept in a folder, if one is given."""
     output, images = detector.read(score_thresh), detector.images
-    run = Run(output, images)
+    run = Run(TASK, output, images.ids, images.annotations)
     records = run.tables[columns.RECORDS]
     truth = TASK.diagnose(records, run.tables[columns.TRUTHS])
     image = records["recording_id"].to_numpy()
@@ -89,8 +93,8 @@ def answer(detector: Detector, score_thresh: float, repeats: int, cache: Path | 
             learned, found, promise = _ours(run, known, asked, repeat)
             zone[repeat, asked], promised[repeat, asked] = found["zone"], promise
             ours[repeat, asked] = found[columns.ERROR_PROBA]
-            tables = (_columns(boxes.score[rows], said) for rows, said in ((known, learned), (asked, found)))
-            overlap[repeat, asked] = _line_overlap(*tables, boxes.iou[known])
+            tables = (columns_of(boxes.score[rows], said) for rows, said in ((known, learned), (asked, found)))
+            overlap[repeat, asked] = line_overlap(*tables, boxes.iou[known])
     proba, expected = _kept(boxes, judged, folds, cache)
     return Answers(
         image[judged],
@@ -129,14 +133,22 @@ def _ask_rivals(boxes: Boxes, judged: Bool, folds: Folds) -> tuple[Answered, Ans
     for repeat, parts in enumerate(folds):
         for inside in parts:
             known, asked = np.flatnonzero(~inside & judged), np.flatnonzero(inside)
-            for name, rival in RIVALS.items():
-                both = rival(boxes.rows(known), boxes.rows(np.concatenate([known, asked])))
-                seen, found = both[: len(known)], both[len(known) :]
-                proba[name][repeat, asked] = found
-                if name == BOOSTING:
-                    expected[name][repeat, asked] = _boosted_overlap(boxes, known, asked)
-                else:
-                    expected[name][repeat, asked] = _overlap(seen, boxes.iou[known], found)
+            found, overlap = ask_rivals(boxes.rows(known), boxes.rows(asked))
+            for name in RIVALS:
+                proba[name][repeat, asked], expected[name][repeat, asked] = found[name], overlap[name]
+    return proba, expected
+
+
+def ask_rivals(known: Boxes, asked: Boxes) -> tuple[Answered, Answered]:
+    """By rival, error probabilities ``(N,)`` and expected overlaps of the boxes asked about."""
+    proba, expected = {}, {}
+    for name, rival in RIVALS.items():
+        both = rival(known, joined(known, asked))
+        seen, proba[name] = both[: len(known.score)], both[len(known.score) :]
+        if rival is metadetect:
+            expected[name] = _boosted_overlap(known, asked)
+        else:
+            expected[name] = overlap_of(seen, known.iou, proba[name])
     return proba, expected
 
 
@@ -148,7 +160,7 @@ def _folds(image: NDArray[np.int64], n_images: int, seed: int) -> Iterator[NDArr
 
 def _ours(
     run: Run, known: NDArray[np.int64], asked: NDArray[np.int64], seed: int
-) -> tuple[dict[str, Float64], dict[str, NDArray[Any]], float]:
+) -> tuple[Mapping[str, Float64], Mapping[str, NDArray[Any]], float]:
     """Out-of-fold errors of the boxes learned from; errors and zones of boxes of other images; the promise."""
     records = run.tables[columns.RECORDS]
     others = pa.array(np.unique(records["recording_id"].to_numpy()[asked]))
@@ -158,50 +170,40 @@ def _ours(
             chosen = batch.filter(pc.invert(pc.is_in(batch["recording_id"], value_set=others)))
             yield chosen.select(list(names))
 
-    request = EvaluationRequest(RunKey("m", "v1"), options={"bootstrap": 0, "seed": seed})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MLDebuggerWarning)
-        found = run_evaluation(request, TASK, read)
-        scored = score_rows(TASK, found.model, records.take(pa.array(asked)), "r")
-    keys = ("recording_id", "unit")
-    place = {key: row for row, key in enumerate(zip(*(found.samples[name].to_pylist() for name in keys), strict=True))}
-    wanted = zip(*(records[name].to_numpy()[known].tolist() for name in keys), strict=True)
-    order = np.array([place[key] for key in wanted])
-    learned = {name: found.samples[name].to_numpy()[order] for name in columns.ERROR_COLUMNS}
-    answers = {name: scored[name].to_numpy(zero_copy_only=False) for name in (*columns.ERROR_COLUMNS, "zone")}
-    promise = found.info["promise"]
-    return learned, answers, promise["risk"] if promise["rows"] else np.nan
+    found = evaluated(run.task, read, seed=seed)
+    learned = out_of_fold(found, records.take(pa.array(known)))
+    return learned, scored(run.task, found, records.take(pa.array(asked))), promised(found)
 
 
-def _columns(score: Float64, said: Mapping[str, NDArray[Any]]) -> Float64:
+def columns_of(score: Float64, said: Mapping[str, NDArray[Any]]) -> Float64:
     """``(N, 4)`` what the product says of a box besides its place and class."""
     return np.stack([1.0 - score, *(said[name] for name in columns.ERROR_COLUMNS)], axis=1)
 
 
-def _line_overlap(known: Float64, asked: Float64, iou: Float64) -> Float64:
+def line_overlap(known: Float64, asked: Float64, iou: Float64) -> Float64:
     """The overlap that goes with score and error probabilities: least squares on the boxes learned from.
 
     Directions in which they hardly vary are left out: such variation is that of calibrations between folds.
     """
     mean = known.mean(axis=0)
     line = np.linalg.pinv(known - mean, rcond=SAME) @ (iou - iou.mean())
-    return _overlap((mean - known) @ line, iou, (mean - asked) @ line)
+    return overlap_of((mean - known) @ line, iou, (mean - asked) @ line)
 
 
-def _overlap(known: Float64, iou: Float64, asked: Float64) -> Float64:
+def overlap_of(known: Float64, iou: Float64, asked: Float64) -> Float64:
     """The overlap that goes with an error probability: isotonic regression on the boxes learned from."""
     from sklearn.isotonic import IsotonicRegression
 
     return IsotonicRegression(increasing=False, out_of_bounds="clip").fit(known, iou).predict(asked)
 
 
-def _boosted_overlap(boxes: Boxes, known: NDArray[np.int64], asked: NDArray[np.int64]) -> Float64:
+def _boosted_overlap(known: Boxes, asked: Boxes) -> Float64:
     from sklearn.ensemble import GradientBoostingRegressor
 
     model = GradientBoostingRegressor(
         n_estimators=150, learning_rate=0.05, max_depth=3, subsample=0.7, min_samples_leaf=20, random_state=0
     )
-    return model.fit(boxes.features[known], boxes.iou[known]).predict(boxes.features[asked])
+    return model.fit(known.features, known.iou).predict(asked.features)
 
 
 def figures(found: Answers, method: str) -> dict[str, float]:

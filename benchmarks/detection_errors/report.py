@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.detection_errors.protocol import OURS, Answers, compare, figures
-from benchmarks.detection_errors.rivals import RIVALS
 
-__all__ = ["write"]
+__all__ = [
+    "gains_table",
+    "mean_gains_table",
+    "methods_table",
+    "promises_table",
+    "rivals_of",
+    "table",
+    "write",
+    "zones_table",
+]
 
 Setting = tuple[str, float]
 STABLE: Final = "stable_coverage"
@@ -41,52 +49,59 @@ def write(
     parts = []
     for (detector, threshold), found in measured.items():
         boxes = f"{len(found.wrong)} boxes, {found.wrong.mean():.1%} wrong"
-        parts.append(f"## {detector} at score {threshold}: {boxes}\n\n{_methods(found)}\n\n{_gains(found, draws)}\n")
-    parts.append(f"## Mean of the settings\n\n{_mean_gains(measured)}\n")
-    parts.append(f"## What stable_coverage promises, and what was seen\n\n{_promises(measured)}\n")
-    parts.append(f"## Error rates of the zones\n\n{_zones(measured)}\n")
+        parts.append(
+            f"## {detector} at score {threshold}: {boxes}\n\n{methods_table(found)}\n\n{gains_table(found, draws)}\n"
+        )
+    parts.append(f"## Mean of the settings\n\n{mean_gains_table(measured)}\n")
+    parts.append(f"## What stable_coverage promises, and what was seen\n\n{promises_table(measured)}\n")
+    parts.append(f"## Error rates of the zones\n\n{zones_table(measured)}\n")
     names = list(next(iter(missed.values())))
     rows = [
         [f"{name} at {threshold}", *(f"{row[key]:.3f}" for key in names)] for (name, threshold), row in missed.items()
     ]
-    parts.append(f"## Missed objects\n\n{_table(['setting', *names], rows)}\n")
+    parts.append(f"## Missed objects\n\n{table(['setting', *names], rows)}\n")
     text = "\n".join(parts)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tables.md").write_text(text)
     return text
 
 
-def _methods(found: Answers) -> str:
+def rivals_of(found: Answers) -> list[str]:
+    """All methods but ours."""
+    return [name for name in found.proba if name != OURS]
+
+
+def methods_table(found: Answers) -> str:
     rows = []
-    for method in (OURS, *RIVALS):
+    for method in found.proba:
         values = figures(found, method)
         rows.append([method, *(f"{values[name]:.4f}" for name in NAMES)])
-    return _table(["method", *NAMES.values()], rows)
+    return table(["method", *NAMES.values()], rows)
 
 
-def _gains(found: Answers, draws: int) -> str:
+def gains_table(found: Answers, draws: int) -> str:
     rows = []
-    for rival, gains in compare(found, list(RIVALS), draws).items():
+    for rival, gains in compare(found, rivals_of(found), draws).items():
         rows.append([rival, *(f"{gain:+.4f} ({low:+.4f} to {high:+.4f})" for gain, low, high in gains.values())])
-    return _table([f"{OURS} better than", "AUROC", "Brier"], rows)
+    return table([f"{OURS} better than", "AUROC", "Brier"], rows)
 
 
-def _mean_gains(measured: Mapping[Setting, Answers]) -> str:
+def mean_gains_table(measured: Mapping[Setting, Answers]) -> str:
     rows = []
-    for rival in RIVALS:
+    for rival in rivals_of(next(iter(measured.values()))):
         gains = [
             [figures(found, OURS)[name] - figures(found, rival)[name] for name in ("auroc", "brier")]
             for found in measured.values()
         ]
         auroc, brier = (sum(column) / len(column) for column in zip(*gains, strict=True))
         rows.append([rival, f"{auroc:+.4f}", f"{-brier:+.4f}"])
-    return _table([f"{OURS} better than", "AUROC", "Brier"], rows)
+    return table([f"{OURS} better than", "AUROC", "Brier"], rows)
 
 
-def _promises(measured: Mapping[Setting, Answers]) -> str:
+def promises_table(measured: Mapping[Setting, Answers]) -> str:
     rows = [[f"{name} at {threshold}", *promise_row(found)] for (name, threshold), found in measured.items()]
     head = ("promises", "promised", "boxes", "images", "observed by image", "observed by box", "error rate of all")
-    return _table(["setting", *head], rows)
+    return table(["setting", *head], rows)
 
 
 def promise_row(found: Answers) -> list[str]:
@@ -113,7 +128,7 @@ def _rates(image: NDArray[np.int64], wrong: NDArray[np.bool_]) -> NDArray[np.flo
     return np.bincount(member, wrong) / np.maximum(np.bincount(member), 1)
 
 
-def _zones(measured: Mapping[Setting, Answers]) -> str:
+def zones_table(measured: Mapping[Setting, Answers]) -> str:
     rows = []
     for (name, threshold), found in measured.items():
         wrong = np.broadcast_to(found.wrong, found.zone.shape)
@@ -122,10 +137,10 @@ def _zones(measured: Mapping[Setting, Answers]) -> str:
             mine = found.zone == zone
             cells.append(f"{wrong[mine].mean():.1%} of {mine.mean():.0%}" if mine.any() else "-")
         rows.append([f"{name} at {threshold}", *cells])
-    return _table(["setting", *SAFEST_FIRST], rows)
+    return table(["setting", *SAFEST_FIRST], rows)
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     names = list(head)
     lines = [names, ["---"] * len(names), *map(list, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BOOSTING", "RIVALS", "Boxes"]
+__all__ = ["BOOSTING", "RIVALS", "Boxes", "joined", "metadetect"]
 
 Float64 = NDArray[np.float64]
 FEW: Final = 10  # a class with fewer errors, or fewer right boxes, gets the calibration of all classes
@@ -30,6 +30,11 @@ class Boxes:
         return Boxes(
             self.score[chosen], self.label[chosen], self.features[chosen], self.wrong[chosen], self.iou[chosen]
         )
+
+
+def joined(one: Boxes, other: Boxes) -> Boxes:
+    """First those, then these."""
+    return Boxes(**{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in vars(one)})
 
 
 def _log_odds(score: Float64) -> Float64:

@@ -1,4 +1,4 @@
-"""A result of detection over images that are drawn here, without a store."""
+"""Results of detection over images and frames that are made here, without a store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 from ml_debugger.service.contract import EvaluationRequest, ResultPayload, RunKey
 from ml_debugger.service.evaluation import Evaluation, run_evaluation
 from ml_debugger.tasks import TASKS
-from tests.helpers.labelled_boxes import BoxRun, detections
+from tests.helpers.labelled_boxes import METRES, BoxRun, detections, frame_detections
 
-TASK = TASKS["object_detection"]
 N_IMAGES = 120
 WIDTH = HEIGHT = 640  # as the context of the detections says
 INFO = {
@@ -32,32 +31,41 @@ INFO = {
 
 
 @functools.cache
-def crowded_run() -> BoxRun:
-    """120 images; every twentieth object is annotated as a crowd."""
-    output, truths = detections(N_IMAGES, 3)
+def crowded_run(name: str = "object_detection") -> BoxRun:
+    """120 images or frames; every twentieth object is annotated as a crowd."""
+    make = detections if name == "object_detection" else frame_detections
+    output, truths = make(N_IMAGES, 3)
     count = 0
     for truth in truths:
         truth["ignored"] = np.zeros(len(truth["labels"]), dtype=bool)
         for place in range(len(truth["labels"])):
             count += 1
             truth["ignored"][place] = count % 20 == 0
-    return BoxRun({"train": detections(40, 8), "val": (output, truths)})
+    return BoxRun({"train": make(40, 8), "val": (output, truths)}, TASKS[name])
 
 
 @functools.cache
-def box_evaluation() -> Evaluation:
+def box_evaluation(name: str = "object_detection") -> Evaluation:
     """The evaluation of that run."""
     request = EvaluationRequest(RunKey("toy", "v1"), result_name="r", n_epoch=None, options={"bootstrap": 12})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return run_evaluation(request, TASK, crowded_run().read)
+        return run_evaluation(request, TASKS[name], crowded_run(name).read)
 
 
-def box_payload(**info: Any) -> ResultPayload:
+def box_payload(name: str = "object_detection", **info: Any) -> ResultPayload:
     """Its result; keyword arguments replace entries of ``info``."""
-    found = box_evaluation()
+    found = box_evaluation(name)
     tables = (found.samples, found.zones, found.error_codes, found.missed, found.truths)
-    return ResultPayload({**found.info, **INFO, **info}, copy.deepcopy(found.metrics), *tables)
+    named = INFO | {"task": name, "method_name": TASKS[name].method}
+    return ResultPayload({**found.info, **named, **info}, copy.deepcopy(found.metrics), *tables)
+
+
+def points_of(input_id: Any) -> np.ndarray:
+    """``(N, 4)`` points for an id: the ground before the sensor."""
+    random = np.random.default_rng(int(input_id))
+    place = random.uniform((0, -16), (METRES * HEIGHT, 16), (4000, 2))
+    return np.concatenate([place, random.normal(-1.7, 0.02, (4000, 1)), np.ones((4000, 1))], axis=1)
 
 
 def image_of(input_id: Any) -> np.ndarray:

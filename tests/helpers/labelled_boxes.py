@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from ml_debugger import columns
 from ml_debugger.tasks import TASKS
+from ml_debugger.tasks.task import Task
 from ml_debugger.types import ModelOutput
 from tests.helpers.labelled_runs import input_rows
 
@@ -59,10 +61,31 @@ def detections(
     return output, truths
 
 
+METRES: Final = 0.05
+"""Of a pixel, where boxes of images become boxes of frames."""
+
+
+def upright(boxes: np.ndarray) -> np.ndarray:
+    """``(U, 4)`` boxes of images as ``(U, 7)`` on the ground before the sensor: up is ahead, right is right."""
+    centre, size = METRES * (boxes[:, :2] + boxes[:, 2:]) / 2, METRES * (boxes[:, 2:] - boxes[:, :2])
+    place = np.stack([METRES * SIZE - centre[:, 1], METRES * SIZE / 2 - centre[:, 0]], axis=1)
+    height = np.tile([-1.0, 1.5, 0.0], (len(boxes), 1))
+    return np.concatenate([place, height[:, :1], size[:, ::-1], height[:, 1:]], axis=1)
+
+
+def frame_detections(n_frames: int, seed: int = 0, **options: Any) -> tuple[ModelOutput, list[dict[str, Any]]]:
+    """The same on the ground."""
+    output, truths = detections(n_frames, seed, **options)
+    context = np.full((len(output.label), len(columns.DETECTION_3D_CONTEXT)), np.nan, dtype=np.float32)
+    context[:, 4:7] = output.context[:, 2:5]
+    boxes = upright(output.boxes).astype(np.float32)
+    return replace(output, boxes=boxes, context=context), [one | {"boxes": upright(one["boxes"])} for one in truths]
+
+
 class BoxRun:
     """Tables of one run, read as the store reads them: in batches, narrowed by dataset_type."""
 
-    def __init__(self, parts: dict[str, tuple[ModelOutput, list[Any] | None]]) -> None:
+    def __init__(self, parts: dict[str, tuple[ModelOutput, list[Any] | None]], task: Task = TASK) -> None:
         found: dict[str, list[pa.Table]] = {kind: [] for kind in ("inputs", "records", "truths")}
         start = 0
         for tag, (output, truths) in parts.items():
@@ -73,8 +96,8 @@ class BoxRun:
                 rows = pa.array(list(output.frame_context), type=inputs.schema.field(at).type)
                 inputs = inputs.set_column(at, inputs.schema.field(at), rows)
             found["inputs"].append(inputs)
-            found["records"].append(TASK.predictions(output, inputs))
-            found["truths"].append(TASK.truths([None] * output.n_inputs if truths is None else truths, inputs, None))
+            found["records"].append(task.predictions(output, inputs))
+            found["truths"].append(task.truths([None] * output.n_inputs if truths is None else truths, inputs, None))
         self.tables = {kind: pa.concat_tables(tables) for kind, tables in found.items()}
 
     def read(self, kind: str, names: tuple[str, ...], tags: tuple[str, ...] | None) -> Iterator[pa.RecordBatch]:

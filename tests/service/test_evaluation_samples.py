@@ -11,8 +11,8 @@ import pytest
 from ml_debugger.analysis.average_precision import MISSING_NOTE
 from ml_debugger.service.contract import EvaluationRequest, RunKey
 from ml_debugger.service.evaluation import run_evaluation
-from tests.helpers.box_results import TASK, box_evaluation, crowded_run
-from tests.helpers.labelled_boxes import BoxRun, detections
+from tests.helpers.box_results import box_evaluation, crowded_run
+from tests.helpers.labelled_boxes import TASK, BoxRun, detections
 
 
 def test_boxes_in_ignored_regions_are_stored_last_and_counted_nowhere() -> None:

@@ -24,13 +24,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     with monkeypatch.context() as earlier:
         earlier.setattr(columns, "_OWN_FIELDS", before)
+        earlier.setattr(columns, "box_columns", lambda task: ())
         benchmark.build(tmp_path / "earlier", 300)
     return tmp_path / "earlier"
 
 
 def test_rows_of_before_and_of_now_are_read_together(folder: Path) -> None:
     service = LocalService.open(str(folder))
-    assert not ADDED & set(stored_columns(service, columns.INPUTS))
+    assert not ADDED & {*stored_columns(service, columns.INPUTS), *stored_columns(service, columns.SCORES)}
     before = scan(service, columns.INPUTS, benchmark.RUN, dataset_types=("pool",))
     assert before.num_rows == 300
     assert before["frame_context"].null_count == 300
@@ -47,6 +48,7 @@ def test_rows_of_before_and_of_now_are_read_together(folder: Path) -> None:
             )
         )
     assert stored_columns(service, columns.INPUTS)[-1] == "frame_context"
+    assert set(columns.BOX_COLUMNS) <= set(stored_columns(service, columns.SCORES))
     found = set(ids_of(before)) | set(tables[columns.INPUTS]["input_id"].to_pylist())
     assert set(service.query(request).input_ids) == found
     assert set(ids_of(scan(service, columns.INPUTS, benchmark.RUN, dataset_types=("pool",)))) == found

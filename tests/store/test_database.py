@@ -60,7 +60,11 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path) ->
         command.downgrade(config, "0001")
         row = "('model', 'classification', 'arch', NULL, NULL, '{}', '{}', '2026-01-01 00:00:00')"
         connection.exec_driver_sql(f"INSERT INTO models VALUES {row}")
+        connection.exec_driver_sql("INSERT INTO runs VALUES ('model', 'v1', '2026-01-01 00:00:00')")
     metadata = Metadata(open_database(url))
+    assert metadata.run_settings("model", "v1") == {}
+    metadata.add_run("model", "v1", {"pc_range": [0.0, 1.0]})
+    assert metadata.run_settings("model", "v1") == {"pc_range": [0.0, 1.0]}
     assert metadata.model("model") == ROW
     described = replace(ROW, architecture="Net (3 parameters)")
     assert metadata.bind_model(described, ROW)
@@ -102,6 +106,20 @@ def test_a_name_is_bound_once(metadata: Metadata) -> None:
     assert not metadata.bind_model(ROW, ROW)  # no longer what it was
     assert metadata.model("model") == wider
     assert metadata.model_names() == ["model"]
+
+
+def test_settings_of_a_version_are_those_of_its_newest_tracer(metadata: Metadata) -> None:
+    assert metadata.run_settings("model", "v1") == {}
+    metadata.add_run("model", "v1")
+    metadata.add_run("model", "v2", {"pc_range": [1.5]})
+    assert (metadata.run_settings("model", "v1"), metadata.run_settings("model", "v2")) == ({}, {"pc_range": [1.5]})
+    metadata.add_run("model", "v2")
+    assert metadata.run_settings("model", "v2") == {"pc_range": [1.5]}
+    metadata.add_run("model", "v2", {"pc_range": [2.5]})
+    assert metadata.run_settings("model", "v2") == {"pc_range": [2.5]}
+    metadata.add_run("model", "v2", {})
+    assert metadata.run_settings("model", "v2") == {}
+    assert metadata.versions("model") == ["v1", "v2"]
 
 
 def test_results_are_listed_when_they_are_complete(metadata: Metadata) -> None:

@@ -79,12 +79,25 @@ class DataFilter:
         self, adapter: Adapter, api_endpoint: str | None, api_key: str | None, *, auto_sync: bool, recreate: bool
     ) -> None:
         """Find the result and register the model."""
-        connection = connect(api_endpoint, api_key)
-        self._service = connection.service
-        info = _find_result(connection, self._run, self._names.result_name, self._names.n_epoch)
+        self._connect(api_endpoint, api_key)
+        self._register(adapter, auto_sync=auto_sync, recreate=recreate)
+
+    def _connect(self, api_endpoint: str | None, api_key: str | None) -> None:
+        """Find the result."""
+        self._connection = connect(api_endpoint, api_key)
+        self._service = self._connection.service
+        info = _find_result(self._connection, self._run, self._names.result_name, self._names.n_epoch)
         self.result_name: str = info["result_name"]
         self.n_epoch: int | None = info["n_epoch"]
+        self._evaluated_weights: str | None = info["weights_hash"]
         self._model = self._service.get_error_model(self.result_name)
+
+    def _traced(self, setting: str) -> Any:
+        """What the tracer of the evaluated rows was given; None where nothing was."""
+        return self._model.meta.get("settings", {}).get(setting)
+
+    def _register(self, adapter: Adapter, *, auto_sync: bool, recreate: bool) -> None:
+        """Make the recorder and register the model."""
         append = self._service.append
         self._recorder = Recorder(
             self._task,
@@ -94,10 +107,10 @@ class DataFilter:
             append=append,
             fields=self._fields,
         )
-        connection.register(self._run, self._recorder.writer.flush)
-        self._flush = partial(connection.flush, self._run)
+        self._connection.register(self._run, self._recorder.writer.flush)
+        self._flush = partial(self._connection.flush, self._run)
         self._recorder.register(recreate=recreate)
-        self._warn_if_other_weights(info["weights_hash"])
+        self._warn_if_other_weights(self._evaluated_weights)
 
     def _filter(
         self, model_input: Any, input_ids: Any, dataset_type: str, values: Mapping[str, Any]

@@ -46,7 +46,7 @@ class ObjectDetection3DDataFilter(DataFilter):
         score_thresh: As for the tracer; boxes below it are not seen, so use the value that was traced.
         iou_thresh: As for the tracer.
         max_detections_per_frame: As for the tracer.
-        pc_range: As for the tracer.
+        pc_range: As for the tracer; default: what the tracer was given.
 
     Raises:
         NotFoundError: If there is no such result, or none yet for this model and version.
@@ -86,6 +86,7 @@ class ObjectDetection3DDataFilter(DataFilter):
             filter_config,
             additional_fields,
         )
+        self._connect(api_endpoint, api_key)
         adapter = find_adapter(
             model,
             target_layers,
@@ -94,9 +95,9 @@ class ObjectDetection3DDataFilter(DataFilter):
             score_thresh=score_thresh,
             iou_thresh=iou_thresh,
             max_detections_per_frame=max_detections_per_frame,
-            pc_range=pc_range,
+            pc_range=self._traced("pc_range") if pc_range is None else pc_range,
         )
-        self._open(adapter, api_endpoint, api_key, auto_sync=auto_sync, recreate=force_table_recreate)
+        self._register(adapter, auto_sync=auto_sync, recreate=force_table_recreate)
 
     def __call__(
         self, model_input: Any, input_ids: Any, dataset_type: str = columns.POOL, **kwargs: Any

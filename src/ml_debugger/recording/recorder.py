@@ -64,6 +64,7 @@ class Recorder:
         writer: Where rows go.
         append: The service's append, called once to register the model before its first rows.
         fields: Additional columns of records; ``label_fields`` of truths, None for roles without labels.
+        settings: What data filters share with this tracer; None for other roles.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one recorder, each its own
@@ -76,6 +77,7 @@ class Recorder:
         append: Callable[[AppendRequest], None],
         fields: tuple[Field, ...] = (),
         label_fields: tuple[Field, ...] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = task
         self.adapter = adapter
@@ -85,6 +87,7 @@ class Recorder:
         self._append = append
         self.fields = fields
         self._label_fields = label_fields
+        self._settings = settings
         self._registered = False
         self._registering = threading.Lock()  # of several first calls one registers, and recreates, the table
         self._recreate = False
@@ -168,6 +171,7 @@ class Recorder:
             fields=self.fields,
             label_fields=self._label_fields,
             architecture=self.adapter.describe().get("architecture"),
+            settings=self._settings,
         )
 
     def _input_rows(self, ids: InputIds, call: Call) -> pa.Table:

@@ -43,7 +43,8 @@ class ModelSchema:
     """What a ``model_name`` is bound to at first use; a later difference is an ArchitectureMismatchError.
 
     ``n_features`` and ``n_classes`` are None until the first rows were seen, or where the model shows none.
-    ``architecture`` says in words what the hash stands for.
+    ``architecture`` says in words what the hash stands for. ``settings`` are those of a tracer that data filters of its
+    version share: the newest tracer's count.
     """
 
     task: str
@@ -53,6 +54,7 @@ class ModelSchema:
     fields: tuple[Field, ...] = ()
     label_fields: tuple[Field, ...] | None = None  # None: the caller (a DataFilter) knows nothing of labels
     architecture: str | None = None
+    settings: Mapping[str, Any] | None = None  # None: the caller is no tracer
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ class LocalService:
             }
             tables = (found.samples, found.zones, found.error_codes, found.missed, found.truths)
             payload = ResultPayload(info, found.metrics, *tables)
-            results.save_result(self._workspace, payload, found.model)
+            results.save_result(self._workspace, payload, self._with_settings(found.model, request.run))
         return self.get_result(name)
 
     def list_results(self, run: RunKey, result_name: str | None, method_name: str | None, n_epoch: Epoch) -> pa.Table:
@@ -271,6 +271,11 @@ class LocalService:
             yield name, now
         finally:
             self._workspace.metadata.release_result(name)
+
+    def _with_settings(self, model: ErrorModel, run: RunKey) -> ErrorModel:
+        """What data filters share with the tracer, where it was given anything, beside what was learned."""
+        settings = self._workspace.metadata.run_settings(run.model_name, run.version_name)
+        return replace(model, meta={**model.meta, "settings": settings}) if settings else model
 
     def _bind(self, request: AppendRequest) -> ModelRow:
         """Bind the model's name; with ``recreate``, remove its version's rows, but not before it is known to fit."""

@@ -54,7 +54,7 @@ def bind(metadata: Metadata, run: RunKey, schema: ModelSchema, *, rebind: bool =
         bound = metadata.model(run.model_name)
         row = _new_row(run.model_name, schema) if bound is None else merge(bound, schema, rebind=rebind)
         if row == bound or metadata.bind_model(row, bound):
-            metadata.add_run(run.model_name, run.version_name)
+            metadata.add_run(run.model_name, run.version_name, schema.settings)
             return row
 
 

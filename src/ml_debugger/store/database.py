@@ -40,6 +40,7 @@ runs = sa.Table(
     sa.Column("model_name", sa.Text, primary_key=True),
     sa.Column("version_name", sa.Text, primary_key=True),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("settings", sa.JSON),
 )
 results = sa.Table(
     "results",

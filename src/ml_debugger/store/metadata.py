@@ -91,11 +91,21 @@ class Metadata:
             connection.execute(sa.update(models).where(models.c.model_name == row.model_name).values(**values))
             return True
 
-    def add_run(self, model_name: str, version_name: str) -> None:
-        """List a version of a model, once."""
+    def add_run(self, model_name: str, version_name: str, settings: Mapping[str, Any] | None = None) -> None:
+        """List a version of a model, once; None leaves its settings as they are."""
         key = {"model_name": model_name, "version_name": version_name}
+        given = {} if settings is None else {"settings": dict(settings)}
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
-            _insert_new(connection, runs, {**key, "created_at": _now()})
+            if _insert_new(connection, runs, {**key, **given, "created_at": _now()}) or settings is None:
+                return
+            if _settings_of(connection.execute(_this_run(model_name, version_name)).one()) != given["settings"]:
+                mine = (runs.c.model_name == model_name) & (runs.c.version_name == version_name)
+                connection.execute(sa.update(runs).where(mine).values(**given))
+
+    def run_settings(self, model_name: str, version_name: str) -> dict[str, Any]:
+        """Settings of the newest tracer of a version; nothing where there was none."""
+        found = self._read(_this_run(model_name, version_name))
+        return _settings_of(found[0]) if found else {}
 
     def claim_result(self, result_name: str, model_name: str, version_name: str, *, unique: bool) -> str:
         """Reserve a name for a result that is being made.
@@ -161,6 +171,15 @@ def _insert_new(connection: sa.Connection, table: sa.Table, values: Mapping[str,
     except IntegrityError:
         return False
     return True
+
+
+def _this_run(model_name: str, version_name: str) -> sa.Select[Any]:
+    return sa.select(runs.c.settings).where(runs.c.model_name == model_name, runs.c.version_name == version_name)
+
+
+def _settings_of(row: sa.Row[Any]) -> dict[str, Any]:
+    """Null in a database of before, and for versions that only a data filter named."""
+    return dict(row.settings or {})
 
 
 def _columns_of(row: ModelRow) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ml_debugger import columns
@@ -20,11 +20,12 @@ __all__ = ["Fields", "Tracer", "run_key"]
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Additional columns, and whether what was recorded before is removed."""
+    """Additional columns, whether what was recorded before is removed, and what data filters share with this tracer."""
 
     records: tuple[Field, ...]
     truths: tuple[Field, ...]
     recreate: bool
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(
@@ -33,6 +34,7 @@ class Fields:
         records: Iterable[Mapping[str, Any]] | None,
         truths: Iterable[Mapping[str, Any]] | None,
         recreate: bool,
+        **settings: Any,
     ) -> Fields:
         """Read what the user declared.
 
@@ -43,6 +45,7 @@ class Fields:
             parse_fields(records, "additional_fields", task.name),
             parse_fields(truths, "additional_label_fields", task.name),
             recreate,
+            {name: value for name, value in settings.items() if value is not None},
         )
 
 
@@ -63,6 +66,7 @@ class Tracer:
             append=append,
             fields=fields.records,
             label_fields=fields.truths,
+            settings=fields.settings,
         )
         connection.register(run, self._recorder.writer.flush)
         self._recorder.register(recreate=fields.recreate)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_debugger import columns
 from ml_debugger.adapters import find_adapter
+from ml_debugger.adapters.detection.settings import point_range
 from ml_debugger.connect import connect
 from ml_debugger.errors import InputError
 from ml_debugger.ids import parse_ids, restore_ids
@@ -89,7 +90,13 @@ class ObjectDetection3DTracer(Tracer):
         ground_truth_provider: Callable[[Any], Any] | None = None,
     ) -> None:
         run = run_key(model_name, version_name)
-        fields = Fields.parse(TASK, additional_fields, additional_label_fields, force_table_recreate)
+        fields = Fields.parse(
+            TASK,
+            additional_fields,
+            additional_label_fields,
+            force_table_recreate,
+            pc_range=None if pc_range is None else list(point_range(pc_range)),
+        )
         adapter = find_adapter(
             model,
             target_layers,

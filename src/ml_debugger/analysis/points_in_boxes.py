@@ -18,12 +18,14 @@ Int64 = NDArray[np.int64]
 
 _SLACK: Final = 1e-9
 _STRIPS: Final = 256
+_CELLS: Final = 128
 
 
 def points_in_boxes(points: NDArray[Any], boxes: NDArray[Any]) -> tuple[Int64, Int64]:
     """Which points lie in which boxes, borders included.
 
-    Points are sorted into strips once, so that each box is compared with those around it only.
+    Most points of a scan are near no box, which a coarse grid tells. The others are sorted into strips once, so that
+    each box is compared with those around it only.
 
     Args:
         points: ``(N, 3)`` x y z in metres, or more columns, which are not looked at; not finite: in no box.
@@ -50,12 +52,36 @@ def points_in_boxes(points: NDArray[Any], boxes: NDArray[Any]) -> tuple[Int64, I
 
 
 def _near_any(points: NDArray[Any], box: Float64) -> Int64:
-    """Positions of the points within the upright rectangle around all boxes."""
-    near = np.full(len(points), len(box) > 0)
-    for axis, half in enumerate(half_extents(box) if len(box) else ()):
-        low, high = (box[:, axis] - half).min(), (box[:, axis] + half).max()
-        near &= (points[:, axis] >= low - _SLACK) & (points[:, axis] <= high + _SLACK)
-    return np.flatnonzero(near)
+    """Positions of the points in the cells of a grid that the upright rectangle around any box meets."""
+    if not len(box):
+        return np.empty(0, dtype=np.int64)
+    spans = [_span(box[:, axis], half) for axis, half in enumerate(half_extents(box))]
+    near = np.ones(len(points), dtype=bool)
+    for axis, (low, high) in enumerate(spans):
+        near &= (points[:, axis] >= low.min()) & (points[:, axis] <= high.max())
+    found = np.flatnonzero(near)
+    # sums of these along both axes count the rectangles that meet a cell
+    steps = np.zeros((_CELLS + 1, _CELLS + 1), dtype=np.int64)
+    (left, right), (base, top) = (_cells(low, high, start=low.min(), end=high.max()) for low, high in spans)
+    for x, y, step in ((left, base, 1), (right + 1, base, -1), (left, top + 1, -1), (right + 1, top + 1, 1)):
+        np.add.at(steps, (x, y), step)
+    covered = steps.cumsum(axis=0).cumsum(axis=1) > 0
+    columns = ((points[found, axis], low.min(), high.max()) for axis, (low, high) in enumerate(spans))
+    (across,), (up,) = (_cells(values, start=start, end=end) for values, start, end in columns)
+    return found[covered[across, up]]
+
+
+def _span(centre: Float64, half: Float64) -> tuple[Float64, Float64]:
+    """``(U,)`` where each rectangle begins and ends along an axis."""
+    return centre - half - _SLACK, centre + half + _SLACK
+
+
+def _cells(*places: NDArray[Any], start: float, end: float) -> tuple[Int64, ...]:
+    """Cells that numbers lie in; what is greater never lies in a lower one, so that rounding loses no point."""
+    width = (end - start) / _CELLS or 1.0
+    return tuple(
+        np.clip((place.astype(np.float64) - start) / width, 0, _CELLS - 1).astype(np.int64) for place in places
+    )
 
 
 def _strips(place: Float64, box: Float64) -> tuple[Int64, Int64, Int64, Int64]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.transforms import Bbox
 
 from ml_debugger.presentation.bev_drawing import draw_frame
 from ml_debugger.presentation.bev_view import look_at
@@ -76,11 +77,15 @@ def test_points_are_where_they_are():
     found = found[(found[:, 0] < inside_map[0]) | (found[:, 1] > inside_map[1])]
     assert len(found)
     assert np.abs(found - view.pixels(place[:2])).max() <= 3
-    inside = spots(np.array([[CAR[0], CAR[1] + 0.4, CAR[2]]]))
-    assert len(inside)
-    high_above = draw_frame(np.array([[CAR[0], CAR[1] + 0.4, 9.0], [9.0, 8.0, -1.0]]), ALONE)
-    within = draw_frame(np.array([[CAR[0], CAR[1] + 0.4, CAR[2]], [9.0, 8.0, -1.0]]), ALONE)
-    assert (high_above != within).any()  # what is in the box is brighter than what is above it
+
+
+def test_points_in_the_box_are_white():
+    place = np.array([CAR[0], CAR[1] + 0.4])
+    across, down = (int(value) for value in look_at([CAR], CANVAS).pixels(place))
+    for height, expected in ((CAR[2], True), (CAR[2] + 5.0, False)):
+        points = np.array([[*place, height], [9.0, 8.0, -1.7], [9.0, 8.0, 9.0]])
+        spot = where(draw_frame(points, ALONE), "#ffffff")[down - 2 : down + 3, across - 2 : across + 3]
+        assert spot.any() == expected
 
 
 def test_the_sensor_is_drawn_where_it_is_in_view():
@@ -122,21 +127,38 @@ def test_any_points_will_do(points):
     assert draw_frame(points, EXAMPLE_3D).shape == (CANVAS[1], CANVAS[0], 3)
 
 
-def test_texts_do_not_cover_each_other(monkeypatch):
-    several = (Neighbour((12.2, 5.1, *CAR[2:]), 123), Neighbour((14.0, 6.4, *CAR[2:]), 5))
-    texts = []
+@pytest.fixture
+def texts(monkeypatch):
+    """The texts of pictures, as they are drawn."""
+    found = []
     text = Axes.text
-    monkeypatch.setattr(Axes, "text", lambda ax, *at, **how: texts.append(text(ax, *at, **how)) or texts[-1])
+    monkeypatch.setattr(Axes, "text", lambda ax, *at, **how: found.append(text(ax, *at, **how)) or found[-1])
+    return found
+
+
+def test_texts_do_not_cover_each_other(texts):
+    several = (Neighbour((12.2, 5.1, *CAR[2:]), 123), Neighbour((14.0, 6.4, *CAR[2:]), 5))
     draw_frame(ring_of_points(), replace(EXAMPLE_3D, truths=several), {123: "car", 5: "van"})
     said = [one.get_text() for one in texts]
     assert {"DET:SG*:CLS123->456  91%", "true car", "true van"} <= set(said)
     assert sum(word.startswith("map, rings ") for word in said) == 1
     assert sum(word.endswith(" m") and word[0].isdigit() for word in said) >= 2
-    places = [one.get_window_extent() for one in texts]
-    for at, one in enumerate(places):
-        assert 0 <= one.x0 < one.x1 <= CANVAS[0]
-        assert 0 <= one.y0 < one.y1 <= CANVAS[1]
-        assert not any(one.overlaps(other) for other in places[:at])
+
+
+@pytest.mark.parametrize("code", ["DET:N:CLS->3", "DET:SG*:CLS12345->45678"])
+@pytest.mark.parametrize("side", range(4))
+def test_texts_stay_within_the_picture_and_off_each_other_and_the_map(texts, code, side):
+    angle = side * np.pi / 2 + 0.4
+    box = (15 * np.cos(angle), 15 * np.sin(angle), -1.0, 4.0, 1.8, 1.5, 1.0)
+    draw_frame(None, replace(EXAMPLE_3D, box=box, code=code))
+    found = [(text.get_text(), text.get_window_extent()) for text in texts]
+    caption = next(box for word, box in found if word.startswith("map, "))
+    sheet = Bbox([[caption.x0 - 4, caption.y1 + 3], [caption.x0 + 132, caption.y1 + 136]])
+    found.append(("the map", sheet))
+    for at, (word, one) in enumerate(found):
+        assert 0 <= one.x0 < one.x1 <= CANVAS[0], word
+        assert 0 <= one.y0 < one.y1 <= CANVAS[1], word
+        assert not [other for other, place in found[:at] if one.overlaps(place)], word
 
 
 def test_the_same_example_is_the_same_picture():

@@ -28,8 +28,6 @@ def test_boxes_are_turned_as_they_are_in_the_scene():
     assert front.tolist() == pytest.approx([180.0, 150.0])
     assert VIEW.around((10.0, 0.0, 0.0, 4.0, 2.0, 1.0, np.pi / 2)).tolist() == pytest.approx([180, 140, 220, 160])
     assert VIEW.around((10.0, 30.0, 0.0, 4.0, 2.0, 1.0, 0.0)).tolist() == pytest.approx([100, 130, 100, 170])
-    assert VIEW.touches((10.0, 10.5, 0.0, 4.0, 2.0, 1.0, 0.0))
-    assert not VIEW.touches((10.0, 11.5, 0.0, 4.0, 2.0, 1.0, 0.0))
 
 
 @pytest.mark.parametrize(("span", "most", "step"), [(10, 5, 2), (11, 5, 5), (0.9, 4, 0.5), (1e6, 5, 2e5), (5, 5, 1)])

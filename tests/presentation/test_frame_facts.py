@@ -25,5 +25,6 @@ def test_height_beside_the_annotation():
 
     assert said(CAR[2] + 0.5).endswith(", 0.5 m too low")
     assert said(CAR[2] + 0.05).endswith("1.5 m")
+    assert "too" not in frame_facts(None, replace(MISSED_3D, truths=(Neighbour((*CAR[:2], 3.0, *CAR[3:]), 123),)))
     other_class = replace(EXAMPLE_3D, truths=(Neighbour((*CAR[:2], 3.0, *CAR[3:]), 5),))
     assert "too" not in frame_facts(None, other_class)

@@ -136,8 +136,6 @@ def _draw_box(ax: Axes, view: View, box: Box, colour: str, width: float, *, fill
     """The outline of a box, and a line from its middle through its front: where it is heading."""
     from matplotlib.patches import Polygon
 
-    if not view.touches(box):
-        return
     corners = view.outline(box)
     middle, front = corners.mean(axis=0), (corners[0] + corners[3]) / 2
     ahead = front - middle

@@ -67,13 +67,6 @@ class View:
             (np.abs(places[:, 0] - self.centre[0]) <= ahead) & (np.abs(places[:, 1] - self.centre[1]) <= beside)
         )
 
-    def touches(self, box: Box) -> bool:
-        """Whether the upright rectangle around a box reaches into the view."""
-        corners = self.outline(box)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        left, top, right, bottom = self.frame
-        return bool(low[0] <= right and high[0] >= left and low[1] <= bottom and high[1] >= top)
-
     @property
     def origin(self) -> tuple[float, float]:
         """Where the sensor is, in pixels."""

@@ -79,7 +79,7 @@ Conditions = Annotated[
     typer.Option(
         "--where",
         help="Only what meets all of these, as in 'error_proba>=0.5,score<0.7'; repeat for alternatives. "
-        "For detectors: only such boxes of an image count.",
+        "For detectors: only such boxes of an image or frame count.",
     ),
 ]
 DatasetType = Annotated[str, typer.Option(help="Tag of the inputs to choose from.")]
@@ -90,13 +90,13 @@ PoolAdaptive = Annotated[
 
 
 IncludeEmpty = Annotated[
-    bool, typer.Option("--include-empty", help="For detectors: images without a box that counts come last.")
+    bool, typer.Option("--include-empty", help="For detectors: inputs without a box that counts come last.")
 ]
 BoxBudget = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="For detectors: at most so many predicted boxes on all images together, what labelling them costs.",
+        help="For detectors: at most so many predicted boxes on all inputs together, what labelling them costs.",
         show_default=False,
     ),
 ]
@@ -104,6 +104,12 @@ Images = Annotated[
     Path | None,
     typer.Option(
         "--images", help="For detectors: a folder of images named after the input ids, to draw examples from."
+    ),
+]
+Frames = Annotated[
+    Path | None,
+    typer.Option(
+        "--frames", help="For detectors in 3D: a folder of point clouds named after the input ids, to draw examples on."
     ),
 ]
 
@@ -207,12 +213,17 @@ def show(result_name: ResultName, home: Home = None) -> None:
 
 @app.command()
 def report(
-    result_name: ResultName, output: Output = Path("report.html"), images: Images = None, home: Home = None
+    result_name: ResultName,
+    output: Output = Path("report.html"),
+    images: Images = None,
+    frames: Frames = None,
+    home: Home = None,
 ) -> None:
     """Write a result as one HTML file that needs nothing else."""
     from ml_debugger.evaluator import Result
 
-    typer.echo(Result(_connect(home).service.get_result(result_name)).report(output, images=images))
+    result = Result(_connect(home).service.get_result(result_name))
+    typer.echo(result.report(output, images=images, frames=frames))
 
 
 @app.command()

@@ -17,13 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "read_strategy", "select", "with_scores"]
 
-_EXPORTED: Final = {
-    "classification": ("input_id", "unit", "label", "score", "error_proba", "zone", "support"),
-    "object_detection": (
-        "input_id", "unit", "label", "score", "error_proba", "det_error_proba", "cls_error_proba", "zone", "support",
-        "pred_size", "x1", "y1", "x2", "y2",
-    ),
-}  # fmt: skip
+_UNIT: Final = ("input_id", "unit", "label", "score")
+_SAID: Final = ("zone", "support")
+
+
+def _is_of_boxes(task: str) -> bool:
+    from ml_debugger.columns import words_of  # not at the top: it loads pyarrow
+
+    return words_of(task).unit == "box"
+
+
+def _exported(task: str) -> tuple[str, ...]:
+    """What is written of each unit."""
+    from ml_debugger.columns import ERROR_COLUMNS, ERROR_PROBA, box_columns
+
+    if not _is_of_boxes(task):
+        return (*_UNIT, ERROR_PROBA, *_SAID)
+    return (*_UNIT, *ERROR_COLUMNS, *_SAID, "pred_size", *box_columns(task))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +73,8 @@ def _named(text: str) -> str | dict[str, Any]:
 
 
 def _for_boxes(strategy: str | dict[str, Any], task: str) -> str | dict[str, Any]:
-    """For detectors, zones and conditions say which boxes of an image count."""
-    if task == "object_detection" and isinstance(strategy, dict) and set(strategy) <= {"target_zones", "conditions"}:
+    """For detectors, zones and conditions say which boxes of an input count."""
+    if _is_of_boxes(task) and isinstance(strategy, dict) and set(strategy) <= {"target_zones", "conditions"}:
         return {"bbox_filter": strategy} if strategy else strategy
     return strategy
 
@@ -122,7 +132,7 @@ def with_scores(service: Service, result_name: str, chosen: Choice, selected: pd
     from ml_debugger.service.contract import ScanRequest
 
     run, info = _run_of(service, result_name)
-    exported = _EXPORTED.get(info["task"], _EXPORTED["classification"])
+    exported = _exported(info["task"])
     request = ScanRequest(
         run,
         "scores",

@@ -86,8 +86,8 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
     truths = _collect(read, columns.TRUTHS, (*_TRUTH, *task.reads.truths), None)
     if truths.num_rows == 0:
         raise EvaluationError(
-            "no labelled rows: trace the model with labels first (ClassificationTracer, ObjectDetectionTracer), "
-            "then evaluate"
+            "no labelled rows: trace the model with labels first (ClassificationTracer, ObjectDetectionTracer, "
+            "ObjectDetection3DTracer), then evaluate"
         )
     tags = tuple(sorted(set(truths["dataset_type"].to_pylist())))
     records = _collect(read, columns.RECORDS, (*_LIGHT, *task.reads.records, *fields), tags)

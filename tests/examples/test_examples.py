@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("MLD_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
-SLOW = {"yolox_onnx"}
+SLOW = {"pointpillars_kitti", "yolox_onnx"}
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 

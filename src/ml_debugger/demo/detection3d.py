@@ -110,7 +110,6 @@ def _score_pool(
         result.result_name,
         filter_config=WORST,
         n_class=len(CLASS_NAMES),
-        pc_range=PC_RANGE,
     )
     flagged: dict[int, bool] = {}
     with torch.no_grad():

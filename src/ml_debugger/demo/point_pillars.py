@@ -11,7 +11,7 @@ Its output is what any detector may return: one dict per frame of ``boxes``, ``l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -75,13 +75,14 @@ class PointPillars(nn.Module):
         sides, logits, features = (part.flatten(2).mT for part in (self.sides(found), self.classes(found), found))
         return sides, logits, features
 
-    def forward(self, frames: Sequence[Tensor]) -> Detections:
+    def forward(self, frames: Sequence[Tensor] | Mapping[str, Sequence[Tensor]]) -> Detections:
         """The boxes of frames, one dict each.
 
         Args:
-            frames: B point clouds ``(N, 3)`` or wider, x y z first, in metres from the sensor.
+            frames: B point clouds ``(N, 3)`` or wider, x y z first, in metres from the sensor; or a dict with these as
+                ``points``.
         """
-        sides, logits, features = self.cells(frames)
+        sides, logits, features = self.cells(frames["points"] if isinstance(frames, Mapping) else frames)
         return [self._detect(*parts) for parts in zip(sides, logits, features, strict=True)]
 
     def _canvas(self, frames: Sequence[Tensor]) -> Tensor:
@@ -114,7 +115,8 @@ class PointPillars(nn.Module):
         """``(M, 7)`` boxes of what cells say, as the class of each ``(M,)`` has them."""
         x, y = centres().to(sides.device).unbind(1)
         half_turn = torch.atan2(sides[:, 6], sides[:, 7]) / 2
-        yaw = torch.where(sides[:, 8] > 0, half_turn, half_turn + torch.pi)
+        front = torch.where(sides[:, 8] > 0, 1.0, -1.0)
+        yaw = torch.atan2(front * half_turn.sin(), front * half_turn.cos())
         size = (sides[:, 3:6].clamp(-1, 1) + self.sizes[label]).exp()
         place = [x + CELL * sides[:, 0], y + CELL * sides[:, 1], sides[:, 2]]
         return torch.cat([torch.stack(place, 1), size, yaw[:, None]], 1)

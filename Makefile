@@ -14,12 +14,12 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 say = @printf '\n\033[1m== %s\033[0m\n' $(1)
 
-.PHONY: help demo demo-detection test test-slow format check docs bench bench-errors bench-learning build clean
+.PHONY: help demo demo-detection demo-detection3d test test-slow format check docs bench bench-errors bench-learning build clean
 
 help: ## this list
 	@echo 'MLdebugger. Usage: make <target>'
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
-		while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1|\2/' | \
+		while IFS='|' read -r name text; do printf '  %-17s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.demo ## the main job on real data: trace, evaluate, query, five active-learning rounds (about 3 minutes)
 	$(call say,'Running the demo')
@@ -28,6 +28,10 @@ demo: $(VENV)/.demo ## the main job on real data: trace, evaluate, query, five a
 demo-detection: $(VENV)/.demo ## the same for a detector, box by box: trace, evaluate, query, flags (about 2 minutes)
 	$(call say,'Running the demo of object detection')
 	$(BIN)/mldebugger demo detection $(DEMO_ARGS)
+
+demo-detection3d: $(VENV)/.demo ## the same for a detector of LiDAR frames, with pictures from above (about 3 minutes)
+	$(call say,'Running the demo of object detection in 3D')
+	$(BIN)/mldebugger demo detection3d $(DEMO_ARGS)
 
 test: $(VENV)/.dev ## all tests but the slow ones, with branch coverage
 	$(call say,'Running the tests')

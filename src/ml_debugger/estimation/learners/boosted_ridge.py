@@ -24,6 +24,7 @@ FEWEST: Final = 100  # errors, and right rows, below which trees follow noise
 DEPTH: Final = 3
 MOST_TREES: Final = 240
 STEP: Final = 10  # numbers of trees are tried in steps
+PATIENCE: Final = 5  # so many steps without gain, and no more are tried
 RATE: Final = 0.1
 SHRINKAGE: Final = 5.0
 LEAST_WEIGHT: Final = 3.0  # of the rows in a leaf: p (1 - p) each
@@ -48,9 +49,6 @@ class _Trees:
     threshold: Float64
     leaf: Float64
 
-    def first(self, count: int) -> _Trees:
-        return _Trees(self.column[:count], self.threshold[:count], self.leaf[:count])
-
     def parts(self, table: Float64) -> Float64:
         """``(U, T)`` what each tree adds for each row."""
         rows, trees = np.arange(len(table))[:, None], np.arange(len(self.column))
@@ -70,7 +68,7 @@ def fit(design: Design, target: NDArray[Any], folds: Int64) -> tuple[Arrays, Flo
         table = design.table()
         count, out_of_fold = _chosen(table, wrong, folds, start)
         if count:
-            trees = _grow(table, wrong, start, count)
+            trees = _Grower(table, wrong, start, np.ones(len(wrong), dtype=bool)).grow(count)
     return {**arrays, "column": trees.column, "threshold": trees.threshold, "leaf": trees.leaf}, out_of_fold
 
 
@@ -85,40 +83,45 @@ def _no_trees() -> _Trees:
 
 
 def _chosen(table: Float64, wrong: Float64, folds: Int64, start: Float64) -> tuple[int, Float64]:
-    """How many trees, and the out-of-fold log-odds with so many."""
-    counts = np.arange(0, MOST_TREES + 1, STEP)
-    path = np.empty((len(wrong), len(counts)))
-    for fold in np.unique(folds).tolist():
-        inside = folds == fold
-        trees = _grow(table[~inside], wrong[~inside], start[~inside], MOST_TREES)
-        path[inside] = start[inside, None]
-        if len(trees.column):
-            path[inside, 1:] += np.cumsum(trees.parts(table[inside]), axis=1)[:, counts[1:] - 1]
-    losses = [float(log_loss(sigmoid(found), wrong).mean()) for found in path.T]
+    """How many trees, and the out-of-fold log-odds with so many; growing stops where more of them only do harm."""
+    parts = [(folds == fold, _Grower(table, wrong, start, folds != fold)) for fold in np.unique(folds).tolist()]
+    path, losses = [start], [float(log_loss(sigmoid(start), wrong).mean())]
+    while len(losses) <= min(MOST_TREES // STEP, int(np.argmin(losses)) + PATIENCE):
+        found = path[-1].copy()
+        for inside, grower in parts:
+            found[inside] += grower.grow(STEP).parts(table[inside]).sum(axis=1)
+        path.append(found)
+        losses.append(float(log_loss(sigmoid(found), wrong).mean()))
     best = int(np.argmin(losses))
-    return int(counts[best]), np.ascontiguousarray(path[:, best])
+    return best * STEP, path[best]
 
 
-def _grow(table: Float64, wrong: Float64, start: Float64, count: int) -> _Trees:
-    """So many trees, one after the other."""
-    random = np.random.default_rng(0)
-    usable, edges, binned = _binned(table)
-    if not len(usable):
-        return _no_trees()
-    n_rows, n_columns = max(1, round(ROWS * len(wrong))), max(1, round(COLUMNS * len(usable)))
-    linear, grown = start.copy(), []
-    for _ in range(count):
-        share = sigmoid(linear)
-        slope, weight = wrong - share, share * (1.0 - share)
-        rows = random.choice(len(wrong), n_rows, replace=False)
-        columns = random.choice(len(usable), n_columns, replace=False)
-        column, cut, leaf = _tree(binned[np.ix_(rows, columns)], slope[rows], weight[rows])
-        nothing = cut >= BINS
-        threshold = np.where(nothing, np.inf, edges[columns[column], np.minimum(cut, BINS - 2)])
-        tree = _Trees(usable[columns[column]][None], threshold[None], RATE * leaf[None])
-        linear += tree.parts(table)[:, 0]
-        grown.append(tree)
-    return _Trees(*(np.concatenate([getattr(one, name) for one in grown]) for name in _Trees.__slots__))
+class _Grower:
+    """Trees for some of the rows, one after the other."""
+
+    def __init__(self, table: Float64, wrong: Float64, start: Float64, chosen: NDArray[np.bool_]) -> None:
+        self._table, self._wrong, self._linear = table[chosen], wrong[chosen], start[chosen]
+        self._usable, self._edges, self._binned = _binned(self._table)
+        self._random = np.random.default_rng(0)
+
+    def grow(self, count: int) -> _Trees:
+        """So many more; none where no column tells rows apart."""
+        if not len(self._usable):
+            return _no_trees()
+        grown = [self._next() for _ in range(count)]
+        return _Trees(*(np.concatenate([getattr(one, name) for one in grown]) for name in _Trees.__slots__))
+
+    def _next(self) -> _Trees:
+        size, width = self._binned.shape
+        rows = self._random.choice(size, max(1, round(ROWS * size)), replace=False)
+        columns = self._random.choice(width, max(1, round(COLUMNS * width)), replace=False)
+        share = sigmoid(self._linear[rows])
+        slope, weight = self._wrong[rows] - share, share * (1.0 - share)
+        column, cut, leaf = _tree(self._binned[np.ix_(rows, columns)], slope, weight)
+        threshold = np.where(cut >= BINS, np.inf, self._edges[columns[column], np.minimum(cut, BINS - 2)])
+        tree = _Trees(self._usable[columns[column]][None], threshold[None], RATE * leaf[None])
+        self._linear += tree.parts(self._table)[:, 0]
+        return tree
 
 
 def _binned(table: Float64) -> tuple[Int64, Float64, NDArray[np.uint8]]:

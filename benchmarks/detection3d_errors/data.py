@@ -6,7 +6,7 @@ camera, and is read as x right, y forward, z up (see `ml_debugger.analysis.box_c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ __all__ = [
     "dont_care_share",
     "halves",
     "read_objects",
+    "record",
 ]
 
 CLASSES: Final = ("Car", "Pedestrian", "Cyclist")
@@ -69,6 +70,12 @@ class Objects:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def of_frames(self, chosen: Bool) -> Objects:
+        """Those of some of the frames, by mask; the other frames are gone."""
+        place = np.cumsum(chosen) - 1
+        own = self.rows(chosen[self.frame])
+        return replace(own, ids=self.ids[chosen], frame=place[own.frame])
+
     def rows(self, chosen: NDArray[Any]) -> Objects:
         """Some of the objects, by mask or position; all frames stay."""
         own = {name: getattr(self, name)[chosen] for name in self.__dataclass_fields__ if name != "ids"}
@@ -98,11 +105,25 @@ def read_objects(path: Path) -> Objects:
     )
 
 
-def annotations(truths: Objects) -> list[dict[str, Any]]:
+def annotations(truths: Objects, unjudged: Objects | None = None) -> list[dict[str, Any]]:
     """Ground truth of each frame, as a tracer takes it: objects of `CLASSES`, and look-alikes to be ignored.
 
     Other classes, which neither detector knows, and `DONT_CARE`, which has no place in space, are left out.
+
+    Args:
+        truths: What was annotated.
+        unjudged: Detections of the same frames where KITTI did not annotate: there is a region to be ignored where each
+            of them is.
     """
+    found = _own_annotations(truths)
+    for place in [] if unjudged is None else np.unique(unjudged.frame).tolist():
+        mine = unjudged.rows(unjudged.frame == place)
+        added = {"boxes": mine.box, "labels": _labels(mine.name), "ignore": np.ones(len(mine), dtype=bool)}
+        found[place] = {name: np.concatenate([values, added[name]]) for name, values in found[place].items()}
+    return found
+
+
+def _own_annotations(truths: Objects) -> list[dict[str, Any]]:
     meant = np.array([LOOK_ALIKES.get(str(name), str(name)) for name in truths.name], dtype=truths.name.dtype)
     known = np.isin(meant, CLASSES)
     own, label = truths.rows(known), _labels(meant[known])
@@ -116,15 +137,26 @@ def annotations(truths: Objects) -> list[dict[str, Any]]:
     ]
 
 
-def detections(found: Objects) -> ModelOutput:
-    """What an adapter would record of a detector's boxes: no features, logits or candidates were kept."""
-    return ModelOutput(
-        n_inputs=len(found.ids),
-        input_index=found.frame,
-        label=_labels(found.name),
-        score=found.score,
-        boxes=found.box.astype(np.float32),
+def detections(found: Objects) -> list[dict[str, NDArray[Any]]]:
+    """What the detector returned for each frame, as mmdetection3d and OpenPCDet would, and as candidates once more.
+
+    Its boxes of small scores are all that is known of what it saw besides: it had suppressed the others.
+    """
+    starts = np.searchsorted(found.frame, np.arange(1, len(found.ids)))
+    split = (np.split(values, starts) for values in (found.box, found.score, _labels(found.name)))
+    frames = [dict(zip(("boxes", "scores", "labels"), values, strict=True)) for values in zip(*split, strict=True)]
+    return [{**frame, "candidates": frame} for frame in frames]
+
+
+def record(found: Objects, score_thresh: float) -> ModelOutput:
+    """What a Tracer of these detections records at a score threshold: the adapter of plain callables reads them."""
+    from ml_debugger.adapters import find_adapter
+
+    adapter = find_adapter(
+        lambda frames: frames, None, "object_detection_3d", n_class=len(CLASSES), score_thresh=score_thresh
     )
+    frames = detections(found)
+    return adapter.run(frames, len(frames))[1]
 
 
 def _labels(names: NDArray[np.str_]) -> Int64:

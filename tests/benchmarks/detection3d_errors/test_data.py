@@ -17,7 +17,9 @@ from benchmarks.detection3d_errors.data import (
     dont_care_share,
     halves,
     read_objects,
+    record,
 )
+from ml_debugger.columns import DETECTION_3D_CONTEXT
 from ml_debugger.tasks.boxes_3d_in import read_truths_3d
 from tests.helpers.kitti import kitti_folder
 
@@ -75,12 +77,21 @@ def test_detections_are_what_an_adapter_hands_over(tmp_path: Path, truths: Any) 
         (4, "Cyclist", {"score": 0.75, "bbox2d": beside}),
     ]
     found = read_objects(write(tmp_path / "found.npz", rows))
-    output = detections(found)
+    assert [len(frame["boxes"]) for frame in detections(found)] == [3, 1, 0]
+    output = record(found, 0.2)
     assert output.n_inputs == 3
-    assert output.input_index.tolist() == [0, 0, 0, 1]
-    assert output.label.tolist() == [0, 2, 2, 1]
-    assert output.score.tolist() == [0.25, 0.125, 0.75, 0.5]
-    assert output.boxes.shape == (4, 7)
+    assert output.input_index.tolist() == [0, 0, 1]
+    assert output.label.tolist() == [0, 2, 1]
+    assert output.score.tolist() == [0.25, 0.75, 0.5]
+    assert output.unit.tolist() == [0, 2, 0]
+    assert output.boxes.shape == (3, 7)
+    n_other = output.context[:, DETECTION_3D_CONTEXT.index("n_suppressed_other")]
+    assert n_other.tolist() == [2, 1, 0]  # boxes of the other class at the same place, also those below the threshold
+    seen = annotations(truths, found.rows(dont_care_share(found, truths) >= 0.5))
+    assert [frame["ignore"].tolist() for frame in seen] == [[False, True, True, True], [], [False, False]]
+    assert seen[0]["labels"].tolist() == [0, 0, 0, 2]
+    later = found.of_frames(np.array([False, True, True]))
+    assert (later.ids.tolist(), later.frame.tolist(), later.name.tolist()) == ([7, 9], [0], ["Pedestrian"])
     np.testing.assert_allclose(dont_care_share(found, truths), [0.5, 1, 0, 0])
     assert dont_care_share(found.rows(np.zeros(4, dtype=bool)), truths).shape == (0,)
 

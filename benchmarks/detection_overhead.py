@@ -41,6 +41,9 @@ BATCH, HEIGHT, WIDTH = 8, 480, 640
 BOXES_PER_IMAGE = 20
 TRACED_BATCHES, WRONG = 4, 0.3
 BOUND = 1.05
+Contenders = dict[str, tuple[Callable[[], Any], Any]]
+"""By name: a call, and the tracer or filter that it is of."""
+
 FILTER = {"top_n": 3, "aggregation": "median", "weight_column": "pred_size", "img_error_threshold": 0.5}
 
 
@@ -185,7 +188,7 @@ def prepare(case: Case) -> tuple[ObjectDetectionTracer, ObjectDetectionDataFilte
     return timed, ObjectDetectionDataFilter(case.model, "bench", "v1", result.result_name, filter_config=FILTER)
 
 
-def contenders_of(case: Case, given: Any) -> tuple[dict[str, tuple[Callable[[], Any], Any]], ObjectDetectionDataFilter]:
+def contenders_of(case: Case, given: Any) -> tuple[Contenders, ObjectDetectionDataFilter]:
     """Bare forward, tracer and filter on one batch."""
     tracer, data_filter = prepare(case)
     numbers = itertools.count()
@@ -202,9 +205,10 @@ def contenders_of(case: Case, given: Any) -> tuple[dict[str, tuple[Callable[[], 
     return contenders, data_filter
 
 
-def measure(case: Case, pairs: int, clock: Callable[[], float]) -> tuple[dict[str, np.ndarray], dict[str, float], str]:
-    """Seconds per call of each contender, per round (pairs,); seconds of writing per call; what came out."""
-    contenders, data_filter = contenders_of(case, case.inputs(photos(BATCH, seed=1)))
+def measure(
+    contenders: Contenders, pairs: int, clock: Callable[[], float]
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Seconds per call of each contender, per round (pairs,); seconds of writing per call."""
     flushes = {name: flush_seconds(call, role, clock) for name, (call, role) in contenders.items() if role}
     random = np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -217,7 +221,7 @@ def measure(case: Case, pairs: int, clock: Callable[[], float]) -> tuple[dict[st
                 times[name].append(clock() - start)
             if role:
                 role.wait_for_save()
-    return {name: np.array(seconds) for name, seconds in times.items()}, flushes, told(data_filter)
+    return {name: np.array(seconds) for name, seconds in times.items()}, flushes
 
 
 def told(data_filter: ObjectDetectionDataFilter) -> str:
@@ -245,17 +249,14 @@ def flush_seconds(call: Callable[[], Any], role: Any, clock: Callable[[], float]
     return float(np.median(found))
 
 
-def profile(case: Case) -> None:
-    """Where the filter's own time goes."""
-    contenders, data_filter = contenders_of(case, case.inputs(photos(BATCH, seed=1)))
-    call = contenders["filter"][0]
+def print_profile(call: Callable[[], Any]) -> None:
+    """Where the time of a filter's calls goes."""
     call()
     watch = cProfile.Profile()
     watch.enable()
     for _ in range(10):
         call()
     watch.disable()
-    print(told(data_filter))
     pstats.Stats(watch).sort_stats("cumulative").print_stats("ml_debugger", 45)
 
 
@@ -273,34 +274,37 @@ def main() -> None:
     torch.manual_seed(0)
     builders = {"frcnn": faster_rcnn, "yolo": yolo}
     chosen = [builders[arguments.model]] if arguments.model else list(builders.values())
-    if not arguments.profile:
-        print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {arguments.threads} threads\n")
-        print(
-            "| model | bare forward, ms | call | added, ms | writing, ms | ratio without writing | ratio | "
-            "95 % interval | bound | holds |"
-        )
-        print("|---|--:|---|--:|--:|--:|--:|---|--:|---|")
-    for build in chosen:
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {arguments.threads} threads\n")
+    for number, build in enumerate(chosen):
         case = build()
         if case is None:
             print("ultralytics is not installed: its model was left out")
             continue
         with torch.no_grad():
+            contenders, data_filter = contenders_of(case, case.inputs(photos(BATCH, seed=1)))
             if arguments.profile:
-                profile(case)
-            else:
-                show(case, *measure(case, arguments.pairs, clock))
+                print_profile(contenders["filter"][0])
+                print(told(data_filter))
+                continue
+            times, flushes = measure(contenders, arguments.pairs, clock)
+            show(f"{case.name}, {told(data_filter)}", times, flushes, header=not number)
 
 
-def show(case: Case, times: dict[str, np.ndarray], flushes: dict[str, float], what: str) -> None:
+def show(name: str, times: dict[str, np.ndarray], flushes: dict[str, float], header: bool = True) -> None:
     """One table row per role."""
-    bare = times.pop("bare")
-    for name, seconds in times.items():
-        alone = float(np.median(seconds / bare))
-        ratio, low, high = median_interval((seconds + flushes[name]) / bare)
+    if header:
         print(
-            f"| {case.name}, {what} | {1e3 * np.median(bare):.1f} | {name} | {1e3 * np.median(seconds - bare):.2f} | "
-            f"{1e3 * flushes[name]:.2f} | {alone:.3f} | {ratio:.3f} | {low:.3f} to {high:.3f} | {BOUND} | "
+            "| model | bare forward, ms | call | added, ms | writing, ms | ratio without writing | ratio | "
+            "95 % interval | bound | holds |"
+        )
+        print("|---|--:|---|--:|--:|--:|--:|---|--:|---|")
+    bare = times.pop("bare")
+    for role, seconds in times.items():
+        alone = float(np.median(seconds / bare))
+        ratio, low, high = median_interval((seconds + flushes[role]) / bare)
+        print(
+            f"| {name} | {1e3 * np.median(bare):.1f} | {role} | {1e3 * np.median(seconds - bare):.2f} | "
+            f"{1e3 * flushes[role]:.2f} | {alone:.3f} | {ratio:.3f} | {low:.3f} to {high:.3f} | {BOUND} | "
             f"{'yes' if low <= BOUND else 'NO'} |",
             flush=True,
         )

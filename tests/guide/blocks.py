@@ -89,6 +89,13 @@ DETECTION_COMPLETE = Block(
     depths((286, 287, 1), (288, 288, 2), (307, 308, 1), (309, 309, 2), (310, 310, 1), (311, 311, 2), (312, 312, 3)),
 )
 
-# From the first line to the last: what the guide says of 3D alone, and lines that comment on code beside a block.
-OF_3D = ((55, 71), (313, 356))
+DETECTION_3D_INITIALIZE = Block(55, 61)
+DETECTION_3D_INITIALIZE_REAL_TIME = Block(65, 71)
+DETECTION_3D_COMPLETE = Block(
+    313,
+    356,
+    depths((332, 333, 1), (352, 354, 1), (355, 355, 2), (356, 356, 3)),
+)
+
+# From the first line to the last: what comments on code beside a block.
 COMMENTS = ((389, 391),)

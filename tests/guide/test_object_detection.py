@@ -102,11 +102,11 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def test_no_block_of_the_guide_is_left_out() -> None:
-    """Whatever looks like code belongs to a block, but for what is of 3D alone."""
+    """Whatever looks like code belongs to a block."""
     if not blocks.GUIDE.exists():
         pytest.skip(f"the original guide is not here: {blocks.GUIDE.name}")
     run_lines = {n for block in blocks.blocks() for n in range(block.first, block.last + 1)}
-    other = {n for first, last in (*blocks.OF_3D, *blocks.COMMENTS) for n in range(first, last + 1)}
+    other = {n for first, last in blocks.COMMENTS for n in range(first, last + 1)}
     code = re.compile(
         r"\s*(import |from \S+ import |for .+ in .+:$|with .+:$|if .+:$|\w+ \+?= |\w+\.\w+\(|print\(|# ?\w)"
     )

@@ -5,7 +5,7 @@ The sensor is taken to be at the origin, as in frames of a LiDAR.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from ml_debugger.columns import SCENE_CONTEXT
 __all__ = ["FARTHEST", "scene_context"]
 
 Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
 
 FARTHEST: Final = 30.0
 """Metres from which on another box is not near; also told of a box that is alone."""
@@ -39,36 +40,53 @@ def scene_context(boxes: PredictedBoxes) -> NDArray[np.float32]:
         boxes: U boxes ``(U, 7)``, with the frame of each.
     """
     seen = has_volume(boxes.box) & np.isfinite(boxes.score)
-    box = np.where(seen[:, None], boxes.box, 0.0).astype(np.float64)
-    found = _Sums(len(box))
-    angles = _angles(box)
+    scene = _Scene(np.where(seen[:, None], boxes.box, 0.0).astype(np.float64), np.asarray(boxes.score, np.float64))
     frames = np.where(seen, boxes.input_index, -1)
     for one, other in pairs_of_images(frames, frames):
-        apart = (one != other) & seen[one]
-        found.add(box, np.asarray(boxes.score, dtype=np.float64), angles, one[apart], other[apart])
-    return found.columns()
+        apart = np.flatnonzero((one != other) & seen[one])
+        scene.add(one[apart], other[apart])
+    return scene.columns()
 
 
-class _Sums:
-    """What is collected from pairs, some boxes at a time."""
+class _Scene:
+    """The boxes, and what is collected from pairs of them, some boxes at a time."""
 
-    def __init__(self, count: int) -> None:
-        self.hidden, self.nearest = np.zeros(count), np.full(count, FARTHEST)
+    def __init__(self, box: Float64, score: Float64) -> None:
+        count = len(box)
+        self.x, self.y, self.score = box[:, 0].copy(), box[:, 1].copy(), score
+        self.bottom = box[:, 2] - box[:, 5] / 2.0
+        self.cos, self.sin = np.cos(box[:, 6]), np.sin(box[:, 6])
+        self.far, self.direction = np.hypot(self.x, self.y), np.arctan2(self.y, self.x)
+        corners = bev_corners(box)
+        aside = _turn(np.arctan2(corners[:, :, 1], corners[:, :, 0]) - self.direction[:, None])
+        self.right, self.left = aside.min(axis=1, initial=0.0), aside.max(axis=1, initial=0.0)
+        self.hidden, self.nearest = np.zeros(count), np.full(count, FARTHEST**2)
         self.weight, self.turned, self.raised = np.zeros((3, count))
 
-    def add(
-        self, box: Float64, score: Float64, angles: tuple[Float64, Float64, Float64, Float64], one: Any, other: Any
-    ) -> None:
-        """All pairs of some first boxes with the others of their frames."""
-        distance = np.hypot(box[one, 0] - box[other, 0], box[one, 1] - box[other, 1])
-        np.minimum.at(self.nearest, one, distance)
-        np.maximum.at(self.hidden, one, _hidden(angles, one, other))
-        weight = score[other] / (1.0 + distance / FADING)
-        bottom = box[:, 2] - box[:, 5] / 2.0
-        count = len(self.weight)
-        self.weight += np.bincount(one, weight, minlength=count)
-        self.turned += np.bincount(one, weight * np.abs(np.sin(box[one, 6] - box[other, 6])), minlength=count)
-        self.raised += np.bincount(one, weight * (bottom[one] - bottom[other]), minlength=count)
+    def add(self, one: Int64, other: Int64) -> None:
+        """All pairs of some first boxes with the others of their frames, first boxes ascending."""
+        if not len(one):
+            return
+        starts = np.flatnonzero(np.diff(one, prepend=-1))
+        rows = one[starts]
+        squared = (self.x[one] - self.x[other]) ** 2 + (self.y[one] - self.y[other]) ** 2
+        self.nearest[rows] = np.minimum(self.nearest[rows], np.minimum.reduceat(squared, starts))
+        weight = self.score[other] / (1.0 + np.sqrt(squared) / FADING)
+        turned = np.abs(self.sin[one] * self.cos[other] - self.cos[one] * self.sin[other])
+        self.weight[rows] = np.add.reduceat(weight, starts)
+        self.turned[rows] = np.add.reduceat(weight * turned, starts)
+        self.raised[rows] = np.add.reduceat(weight * (self.bottom[one] - self.bottom[other]), starts)
+        self._hide(one, other)
+
+    def _hide(self, one: Int64, other: Int64) -> None:
+        """Shares of the angles of boxes that nearer ones cover."""
+        nearer = np.flatnonzero(self.far[other] < self.far[one] - IN_FRONT)
+        one, other = one[nearer], other[nearer]
+        aside = _turn(self.direction[other] - self.direction[one])
+        low, high = np.maximum(self.right[one], aside + self.right[other]), aside + self.left[other]
+        covers = np.flatnonzero(np.minimum(self.left[one], high) > low)
+        one, covered = one[covers], np.minimum(self.left[one], high)[covers] - low[covers]
+        np.maximum.at(self.hidden, one, np.minimum(covered / (self.left[one] - self.right[one]), 1.0))
 
     def columns(self) -> NDArray[np.float32]:
         """The table."""
@@ -77,29 +95,11 @@ class _Sums:
             "hidden": self.hidden,
             "turned": self.turned * scale,
             "raised": self.raised * scale,
-            "nearest": self.nearest,
+            "nearest": np.sqrt(self.nearest),
         }
         return np.stack([found[name] for name in SCENE_CONTEXT], axis=1).astype(np.float32)
 
 
-def _angles(box: Float64) -> tuple[Float64, Float64, Float64, Float64]:
-    """``(U,)`` each: distance and direction of the centre, and how far corners reach to its right and left."""
-    direction = np.arctan2(box[:, 1], box[:, 0])
-    corners = bev_corners(box)
-    aside = _turn(np.arctan2(corners[:, :, 1], corners[:, :, 0]) - direction[:, None])
-    return np.hypot(box[:, 0], box[:, 1]), direction, aside.min(axis=1, initial=0.0), aside.max(axis=1, initial=0.0)
-
-
-def _hidden(angles: tuple[Float64, Float64, Float64, Float64], one: Any, other: Any) -> Float64:
-    """``(P,)`` share of one box's angle that the other covers; 0 where the other is not nearer."""
-    distance, direction, right, left = angles
-    aside = _turn(direction[other] - direction[one])
-    covered = np.minimum(left[one], aside + left[other]) - np.maximum(right[one], aside + right[other])
-    width = np.maximum(left[one] - right[one], 1e-9)
-    nearer = distance[other] < distance[one] - IN_FRONT
-    return np.where(nearer, np.clip(covered / width, 0.0, 1.0), 0.0)
-
-
 def _turn(angle: Float64) -> Float64:
     """The same angle within -pi..pi."""
-    return np.asarray(np.mod(angle + np.pi, 2.0 * np.pi) - np.pi)
+    return np.asarray(angle - 2.0 * np.pi * np.rint(angle / (2.0 * np.pi)))

@@ -130,10 +130,11 @@ class BoxReference:
         if numbers is None or not width:
             return learned
         above = np.zeros((len(label), width))
-        for column in range(width):
-            mean = _looked_up(self.sized, self.typical[:, column], label)
-            scale = _looked_up(self.sized, 1.0 / self.spread[:, column], label)  # 0 for an unknown class
-            above[:, column] = np.clip((numbers[:, column] - mean) * scale, -FARTHEST, FARTHEST)
+        if len(self.sized):
+            place = np.searchsorted(self.sized, label).clip(max=len(self.sized) - 1)
+            known = (self.sized[place] == label)[:, None]
+            apart = (numbers - self.typical[place]) / self.spread[place]
+            above = np.where(known, np.clip(apart, -FARTHEST, FARTHEST), 0.0)
         return np.concatenate([learned, np.abs(above), above, -above], axis=1)
 
     def distances(self, components: Float64, label: Int64) -> tuple[Float64, Float64]:

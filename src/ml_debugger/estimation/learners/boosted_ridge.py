@@ -51,12 +51,15 @@ class _Trees:
 
     def parts(self, table: Float64) -> Float64:
         """``(U, T)`` what each tree adds for each row."""
-        rows, trees = np.arange(len(table))[:, None], np.arange(len(self.column))
+        flat, width = np.ascontiguousarray(table).ravel(), table.shape[1]
+        row, tree = width * np.arange(len(table))[:, None], _INNER * np.arange(len(self.column))
         node = np.zeros((len(table), len(self.column)), dtype=np.int64)
         for _ in range(DEPTH):
-            above = table[rows, self.column[trees, node]] > self.threshold[trees, node]
+            at = tree + node
+            above = flat.take(row + self.column.take(at)) > self.threshold.take(at)
             node = 2 * node + 1 + above
-        return np.asarray(self.leaf[trees, node - _INNER])
+        leaf = (_INNER + 1) * np.arange(len(self.column))
+        return np.asarray(self.leaf.take(leaf + node - _INNER))
 
 
 def fit(design: Design, target: NDArray[Any], folds: Int64) -> tuple[Arrays, Float64]:

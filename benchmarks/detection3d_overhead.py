@@ -34,7 +34,7 @@ from benchmarks.detection_overhead import Contenders, measure, print_profile, sh
 from ml_debugger.analysis.boxes_3d import iter_shared_space, shared_areas
 from ml_debugger.analysis.points_in_boxes import points_in_boxes
 from ml_debugger.data_filter import ObjectDetection3DDataFilter
-from ml_debugger.demo.point_pillars import PointPillars, train
+from ml_debugger.demo.point_pillars import train
 from ml_debugger.demo.street_scenes import make_streets
 from ml_debugger.evaluator import Evaluator
 from ml_debugger.training import ObjectDetection3DTracer
@@ -124,7 +124,7 @@ def contenders_of(model: Any, given: list[Any], truths: list[Truth], both: tuple
 # --- a crowded frame
 
 
-def crowded() -> tuple[Contenders, Any]:
+def crowded() -> Contenders:
     """A function with 200 boxes a frame; the points say which of its frames is asked for."""
     outputs = {seed: dense_output(seed) for seed in range(TRACED + 1)}
     clouds = {seed: scan(seed) for seed in outputs}
@@ -136,7 +136,7 @@ def crowded() -> tuple[Contenders, Any]:
     truths = [annotated(one["pred_boxes"], one["pred_labels"], rng) for one in outputs.values()]
     frames = [(clouds[seed], truths[seed]) for seed in range(TRACED)]
     both = roles(detect, frames, pc_range=PC_RANGE)
-    return contenders_of(detect, [clouds[TRACED]], [truths[TRACED]], both), both[1]
+    return contenders_of(detect, [clouds[TRACED]], [truths[TRACED]], both)
 
 
 class Watch:
@@ -235,7 +235,7 @@ def show_crowded(times: dict[str, np.ndarray]) -> None:
 # --- beside a model
 
 
-def beside_a_model() -> tuple[Contenders, Any, PointPillars]:
+def beside_a_model() -> tuple[Contenders, Any]:
     """The demo's detector on scanned streets."""
     streets = make_streets(STREETS, seed=0)
     model = train(streets, streets.parts["train"], 0, EPOCHS)
@@ -249,7 +249,7 @@ def beside_a_model() -> tuple[Contenders, Any, PointPillars]:
         both = roles(model, frames)
         given = [torch.from_numpy(streets.frames[number]) for number in streets.parts["timed"]]
         truths = [annotated(one["boxes"], one["labels"], rng) for one in model(given)]
-    return contenders_of(model, given, truths, both), both[1], model
+    return contenders_of(model, given, truths, both), both[1]
 
 
 def told(data_filter: ObjectDetection3DDataFilter) -> str:
@@ -265,22 +265,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--profile", action="store_true", help="where the time of the filter's calls on 200 boxes goes")
-    parser.add_argument("--crowded-only", action="store_true", help="the first table only")
+    parser.add_argument("--only", choices=["crowded", "model"], help="this table only")
     arguments = parser.parse_args()
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     torch.set_num_threads(arguments.threads)
-    contenders, data_filter = crowded()
     if arguments.profile:
-        print_profile(contenders["filter"][0])
+        print_profile(crowded()["filter"][0])
         return
-    load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {arguments.threads} threads"
-    print(f"{load}; {N_BOXES} boxes, {N_CANDIDATES} candidates and {N_POINTS} points a frame\n")
-    show_crowded(measure_crowded(contenders, arguments.pairs, clock))
-    if arguments.crowded_only:
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {arguments.threads} threads\n")
+    if arguments.only != "model":
+        print(f"{N_BOXES} boxes, {N_CANDIDATES} candidates and {N_POINTS} points a frame:\n")
+        show_crowded(measure_crowded(crowded(), arguments.pairs, clock))
+        print()
+    if arguments.only == "crowded":
         return
-    print()
+    contenders, data_filter = beside_a_model()
     with torch.no_grad():
-        contenders, data_filter, _ = beside_a_model()
         times, flushes = measure(contenders, arguments.pairs, clock)
         show(told(data_filter), times, flushes)
 

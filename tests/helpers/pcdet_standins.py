@@ -88,7 +88,10 @@ class Head(nn.Module):
         deltas = self.conv_box(features).permute(0, 2, 3, 1).reshape(*shape, 7)
         anchors = self.anchors().to(features.device)
         centres = anchors[:, :3] + 0.3 * torch.tanh(deltas[..., :3])
-        sizes, yaw = anchors[:, 3:6] * torch.exp(0.1 * torch.tanh(deltas[..., 3:6])), deltas[..., 6:]
+        sizes, yaw = (
+            anchors[:, 3:6] * torch.exp(0.1 * torch.tanh(deltas[..., 3:6])),
+            torch.pi * torch.tanh(deltas[..., 6:]),
+        )
         own = 3.0 * torch.eye(self.num_class, device=features.device).repeat(CELLS * CELLS, 1) - 8.0
         batch_dict["batch_cls_preds"] = 10.0 * torch.tanh(scores / 10.0) + own
         batch_dict["batch_box_preds"] = torch.cat([centres, sizes, yaw], dim=-1)

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from ml_debugger.adapters import find_adapter
-from ml_debugger.data_filter import ObjectDetectionDataFilter
+from ml_debugger.columns import DETECTION_3D_CONTEXT
+from ml_debugger.data_filter import ObjectDetection3DDataFilter, ObjectDetectionDataFilter
 from ml_debugger.evaluator import Evaluator
-from ml_debugger.training import ObjectDetectionTracer
+from ml_debugger.training import ObjectDetection3DTracer, ObjectDetectionTracer
 from ml_debugger.types import ModelOutput
+from tests.helpers.pcdet_standins import batch_of, cloud, pillar_detector
 from tests.helpers.tiny_detectors import FAMILIES, images, tiny_detector
 from tests.helpers.tiny_yolo import TinyYolo, photos
 
@@ -109,16 +111,55 @@ def test_tracing_evaluating_and_filtering(autocast: bool) -> None:
     assert data_filter.scores()["error_proba"].between(0, 1).all()
 
 
-def test_memory_of_the_device_does_not_grow() -> None:
-    model = tiny_detector("rcnn").to(DEVICE)
-    adapter = find_adapter(model, task="object_detection")
-    given = on(DEVICE, images())
+@pytest.mark.parametrize("task", ["object_detection", "object_detection_3d"])
+def test_memory_of_the_device_does_not_grow(task: str) -> None:
+    flat = task == "object_detection"
+    model = (tiny_detector("rcnn") if flat else pillar_detector()).to(DEVICE)
+    adapter = find_adapter(model, task=task)
+    given: Any = on(DEVICE, images()) if flat else None
     with torch.no_grad():
         for _ in range(3):
-            adapter.run(given, 2)
+            adapter.run(frames() if given is None else given, 2)
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         for _ in range(20):
-            adapter.run(given, 2)
+            adapter.run(frames() if given is None else given, 2)
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() <= before
+
+
+def frames(device: str = DEVICE, seed: int = 0) -> dict[str, Any]:
+    return batch_of(cloud(seed=2 * seed), cloud(seed=2 * seed + 1), device=device)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16], ids=str)
+def test_detectors_of_point_clouds_read_as_on_the_cpu(dtype: torch.dtype | None) -> None:
+    with torch.no_grad():
+        _, expected = find_adapter(pillar_detector(), task="object_detection_3d").run(frames("cpu"), 2)
+        adapter = find_adapter(pillar_detector().to(DEVICE), task="object_detection_3d", score_thresh=0.3)
+        with torch.autocast(DEVICE, dtype=dtype or torch.float16, enabled=dtype is not None):
+            (raw, _), read = adapter.run(frames(), 2)
+    assert raw[0]["pred_boxes"].device.type == DEVICE
+    assert len(read.label) == sum(len(one["pred_labels"]) for one in raw) > 20
+    assert np.isfinite(read.features).all()
+    assert np.isfinite(read.logits).all(axis=1).mean() > 0.95
+    assert (read.boxes.dtype, read.features.dtype, read.logits.dtype) == (np.float32,) * 3
+    known = [DETECTION_3D_CONTEXT.index(name) for name in ("n_points", "border_distance", "n_suppressed_same")]
+    assert np.isfinite(read.context[:, known]).all()
+    if dtype is None:
+        assert abs(len(read.label) - len(expected.label)) <= 0.1 * len(expected.label)
+        np.testing.assert_allclose(np.sort(read.score)[-10:], np.sort(expected.score)[-10:], atol=CLOSE)
+
+
+def test_tracing_evaluating_and_filtering_frames() -> None:
+    model = pillar_detector().to(DEVICE)
+    tracer = ObjectDetection3DTracer(model, "gpu_frames", "v1")
+    for number in range(20):
+        with torch.no_grad():
+            found, _ = model(frames(seed=number))
+            truths = [{"boxes": one["pred_boxes"][::2], "labels": one["pred_labels"][::2]} for one in found]
+            tracer(frames(seed=number), truths, [f"{number}-0", f"{number}-1"], dataset_type="val")
+    result = Evaluator("gpu_frames", "v1").request_evaluation(options={"bootstrap": 5})
+    data_filter = ObjectDetection3DDataFilter(model, "gpu_frames", "v1", result.result_name)
+    data_filter(frames(seed=100), [0, 1])
+    assert data_filter.scores()["error_proba"].between(0, 1).all()

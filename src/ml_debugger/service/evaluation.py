@@ -152,8 +152,8 @@ class _Plan:
 def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _Plan:
     _, whole = task.usable(rows.units, vectors)
     usable, words = rows.held_out & whole, columns.words_of(task.name)
-    groups, copies = group_rows(rows, whole)
-    _check_enough(task, rows, usable, groups)
+    groups, copies = group_rows(rows, whole, options.group_by)
+    _check_enough(task, rows, usable, groups, options.group_by)
     if copies:
         rows.notes.append(
             f"{copies} {words.units} are exact copies of another; copies are kept in one fold and out of the bank"
@@ -192,11 +192,11 @@ def _plan(task: Task, rows: Rows, vectors: str, options: EvaluationOptions) -> _
         rows.held_out,
         certifying,
     )
-    several = bool((rows.table["unit"].to_numpy() > 0).any())
+    several = options.group_by is not None or bool((rows.table["unit"].to_numpy() > 0).any())
     return _Plan(labelled, settings, risk, needed, rate, several, words)
 
 
-def _check_enough(task: Task, rows: Rows, usable: Bool, groups: NDArray[Any]) -> None:
+def _check_enough(task: Task, rows: Rows, usable: Bool, groups: NDArray[Any], group_by: str | None) -> None:
     held_out, count = int(rows.held_out.sum()), int(usable.sum())
     tags = ", ".join(rows.fit_on)
     needed = task.reads.fallback
@@ -214,8 +214,9 @@ def _check_enough(task: Task, rows: Rows, usable: Bool, groups: NDArray[Any]) ->
         )
     distinct = len(np.unique(groups[usable]))
     if distinct < MIN_ROWS // 2:
+        kind = "inputs" if group_by is None else f"values of {group_by}"
         raise EvaluationError(
-            f"too few distinct inputs: the {count} labelled rows of {tags} are {distinct} inputs; trace more inputs"
+            f"too few distinct {kind}: the {count} labelled rows of {tags} are {distinct} {kind}; trace more {kind}"
         )
 
 

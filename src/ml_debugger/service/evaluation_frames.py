@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,7 +52,7 @@ def learn_frames(task: Task, rows: Rows, read: Reader, options: EvaluationOption
     table = rows.diagnosis.missed
     with_missed = set(zip(table["dataset_type"].to_pylist(), table["input_id"].to_pylist(), strict=True))
     missed = np.array([key in with_missed for key in keys])
-    groups = np.unique([f"{tag}\0{name}" for tag, name in keys], return_inverse=True)[1]
+    groups = _groups(rows, keys, options.group_by)
     settings = FitSettings(n_folds=options.n_folds, min_errors=options.min_errors, seed=options.seed)
     if options.learners is not None:
         settings = replace(settings, learners=options.learners)
@@ -64,6 +65,19 @@ def learn_frames(task: Task, rows: Rows, read: Reader, options: EvaluationOption
     metrics = {**share, **_finite(ours), "baseline": {**share, **_finite(base)}}
     arrays = {f"frames/{path}": array for path, array in fitted.arrays.items()}
     return Frames(arrays, fitted.targets, {MISSED_PROBA: metrics})
+
+
+def _groups(rows: Rows, keys: Sequence[tuple[str, str]], name_of: str | None) -> NDArray[np.int64]:
+    """``(B,)`` the same number for recordings of one input, and for inputs with the same value of a field.
+
+    Values are those of the units; an input without any is alone.
+    """
+    names = [f"input\0{tag}\0{name}" for tag, name in keys]
+    if name_of is not None:
+        values = zip(*(rows.table[name].to_pylist() for name in ("dataset_type", "input_id", name_of)), strict=True)
+        known = {(tag, name): f"group\0{value}" for tag, name, value in values if value is not None}
+        names = [known.get(key, name) for key, name in zip(keys, names, strict=True)]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _recordings(read: Reader, kind: str, tags: tuple[str, ...]) -> NDArray[np.int64]:

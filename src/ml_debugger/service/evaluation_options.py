@@ -47,6 +47,8 @@ class EvaluationOptions(Config):
         min_vote: Least share of the features' vote with which a class is named in an error code.
         min_errors: With fewer errors only the baseline is calibrated.
         n_folds: Folds of the cross-fitting.
+        group_by: Name of an additional field; inputs with the same value, such as the frames of a drive, are never
+            split between folds, and are one piece of evidence for the promise and the intervals.
         max_fit_rows: More held-out rows are subsampled, always the same ones for the same ids and seed.
         max_bank_rows: Likewise for the rows of the reference statistics.
         matching: A dict of thresholds by which predicted belong to annotated boxes: names of ``MatchSettings``.
@@ -75,6 +77,7 @@ class EvaluationOptions(Config):
     min_vote: Probability = 0.15
     min_errors: Size = 10
     n_folds: Folds = 5
+    group_by: Text | None = None
     max_fit_rows: Cap = 50_000
     max_bank_rows: Cap = 20_000
     matching: Matching | None = None

@@ -81,8 +81,15 @@ def read_rows(task: Task, read: Reader, fields: Sequence[str], options: Evaluati
 
     Raises:
         EvaluationError: If no row has a truth.
-        ConfigError: If an option names a dataset_type without labelled rows, or is not for this task.
+        ConfigError: If an option names a dataset_type without labelled rows, a field that is not stored, or is not for
+            this task.
     """
+    if options.group_by is not None and options.group_by not in fields:
+        raise ConfigError(
+            f"group_by: expected the name of an additional field of this model ({', '.join(fields) or 'it has none'}), "
+            f"got {options.group_by!r}; trace with additional_fields={{{options.group_by!r}: str}} and give a value "
+            "for each input"
+        )
     truths = _collect(read, columns.TRUTHS, (*_TRUTH, *task.reads.truths), None)
     if truths.num_rows == 0:
         raise EvaluationError(
@@ -272,12 +279,13 @@ def _fill(
     return matrix
 
 
-def group_rows(rows: Rows, whole: Bool) -> tuple[NDArray[np.int64], int]:
+def group_rows(rows: Rows, whole: Bool, field: str | None = None) -> tuple[NDArray[np.int64], int]:
     """``(N,)`` group of each unit, and how many of the ``whole`` units (finite vectors) are exact copies of another.
 
     Units of one input of a dataset_type are one group, in all epochs; inputs with exactly equal vectors are one too,
     so that
     no fold learns from a copy. Where equal vectors are the rule (discrete outputs), only inputs are kept together.
+    Units with the same value of ``field``, in all dataset_types, are one group too; null is no value.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -287,9 +295,20 @@ def group_rows(rows: Rows, whole: Bool) -> tuple[NDArray[np.int64], int]:
     contents = _content_codes(rows.units, whole)
     n_inputs, n_contents = int(names.max(initial=-1)) + 1, int(contents.max(initial=-1)) + 1
     copies = len(contents) - n_contents
-    if copies == 0 or n_contents < max(20, n_inputs / 10):
+    if n_contents < max(20, n_inputs / 10):
+        copies = 0
+    ties = [(names, contents)] if copies else []
+    if field is not None:
+        values = rows.table[field].combine_chunks().dictionary_encode().indices
+        given = np.flatnonzero(values.is_valid())
+        ties.append((names[given], values.drop_null().to_numpy().astype(np.int64)))
+    if not ties:
         return names, 0
-    links = coo_array((np.ones(len(names)), (names, n_inputs + contents)), shape=(n_inputs + n_contents,) * 2)
+    one, other, count = names[:0], names[:0], n_inputs
+    for first, second in ties:
+        one, other = np.concatenate([one, first]), np.concatenate([other, count + second])
+        count += int(second.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(one)), (one, other)), shape=(count,) * 2)
     component = connected_components(links, directed=False)[1]
     return component[names].astype(np.int64), copies
 

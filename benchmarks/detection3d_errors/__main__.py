@@ -66,6 +66,7 @@ def _splits(n_frames: int, seeds: Sequence[int] | None) -> Iterator[tuple[str, A
 def _measure(measured: Any, world: Any, detectors: Sequence[str], split: tuple[str, Any, Any], score: float) -> None:
     """All detectors at one score threshold; how right a box must be is tried both ways."""
     from benchmarks.detection3d_errors.protocol import MATCHINGS, answer, learn, missed_row, part_of
+    from benchmarks.detection3d_errors.report import ISOTONIC
 
     suffix, known_frames, asked_frames = split
     for matching in MATCHINGS:
@@ -80,7 +81,7 @@ def _measure(measured: Any, world: Any, detectors: Sequence[str], split: tuple[s
         if score == TRANSFERRED and len(detectors) == 2:
             for name, other in (detectors, detectors[::-1]):
                 key = f"{name}, {matching}{suffix}", score
-                measured.transferred[key] = answer(known[other], found[other], asked[name])
+                measured.transferred[key] = answer(known[other], found[other], asked[name], [ISOTONIC])
 
 
 if __name__ == "__main__":

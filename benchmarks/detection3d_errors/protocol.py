@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from benchmarks.detection3d_errors.data import (
 )
 from benchmarks.detection3d_errors.lidar_metadetect import lidar_metadetect_features
 from benchmarks.detection_errors.protocol import OURS, Answers, ask_rivals, columns_of, line_overlap
-from benchmarks.detection_errors.rivals import Boxes
+from benchmarks.detection_errors.rivals import RIVALS, Boxes
 from benchmarks.detection_errors.runs import Run, evaluated, out_of_fold, promised, scored
 from ml_debugger import columns
 from ml_debugger.analysis.matching import MatchSettings
@@ -115,17 +115,18 @@ def learn(known: Part) -> Evaluation:
     return evaluated(known.run.task, known.run.read, matching=dict(known.matching))
 
 
-def answer(known: Part, found: Evaluation, asked: Part) -> Answers:
+def answer(known: Part, found: Evaluation, asked: Part, rivals: Sequence[str] = tuple(RIVALS)) -> Answers:
     """What every method says of the boxes asked about, having learned from the known part.
 
     Args:
         known: Labelled boxes.
         found: What `learn` said of them.
         asked: Others, perhaps of another detector.
+        rivals: Who is asked besides.
     """
     learned = {name: values[known.judged] for name, values in out_of_fold(found, known.records).items()}
     answers = {name: values[asked.judged] for name, values in scored(asked.run.task, found, asked.records).items()}
-    proba, overlap = ask_rivals(known.boxes, asked.boxes)
+    proba, overlap = ask_rivals(known.boxes, asked.boxes, rivals)
     tables = (columns_of(part.boxes.score, said) for part, said in ((known, learned), (asked, answers)))
     proba = {OURS: answers[columns.ERROR_PROBA]} | {_name(name): values for name, values in proba.items()}
     overlap = {OURS: line_overlap(*tables, known.boxes.iou)} | {_name(name): one for name, one in overlap.items()}

@@ -139,10 +139,11 @@ def _ask_rivals(boxes: Boxes, judged: Bool, folds: Folds) -> tuple[Answered, Ans
     return proba, expected
 
 
-def ask_rivals(known: Boxes, asked: Boxes) -> tuple[Answered, Answered]:
+def ask_rivals(known: Boxes, asked: Boxes, names: Sequence[str] = tuple(RIVALS)) -> tuple[Answered, Answered]:
     """By rival, error probabilities ``(N,)`` and expected overlaps of the boxes asked about."""
     proba, expected = {}, {}
-    for name, rival in RIVALS.items():
+    for name in names:
+        rival = RIVALS[name]
         both = rival(known, joined(known, asked))
         seen, proba[name] = both[: len(known.score)], both[len(known.score) :]
         if rival is metadetect:

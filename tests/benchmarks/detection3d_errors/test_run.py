@@ -95,8 +95,9 @@ def test_parts_share_no_frame_and_boxes_beside_the_annotated_are_not_judged(worl
 
 def test_every_method_answers_for_every_box(measured: report.Measured) -> None:
     assert len(measured.answers) == len(measured.transferred) == len(DETECTORS) * len(MATCHINGS)
+    assert all(len(found.proba) == 1 + len(RIVALS) for found in measured.answers.values())
+    assert all(list(found.proba) == [OURS, report.ISOTONIC] for found in measured.transferred.values())
     for found in (*measured.answers.values(), *measured.transferred.values()):
-        assert len(found.proba) == 1 + len(RIVALS)
         for name, values in found.proba.items():
             assert values.shape == (1, len(found.wrong)), name
             assert ((values >= 0) & (values <= 1)).all(), name

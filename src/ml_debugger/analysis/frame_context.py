@@ -62,8 +62,11 @@ def _free_scores(kept: NDArray[Any], boxes: NDArray[Any], scores: NDArray[Any], 
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= LOWEST_SCORE][:MOST_CANDIDATES]
     boxes, scores = boxes[order], scores[order]
-    taken: NDArray[np.bool_] = np.any(kind.iou_matrix(boxes, kept) >= kind.same_object, axis=1)
+    # What a returned box stands for takes no other candidate with it, so that only the rest need be compared.
+    free = ~np.any(kind.iou_matrix(boxes, kept) >= kind.same_object, axis=1)
+    boxes, scores = boxes[free], scores[free]
     same = kind.iou_matrix(boxes, boxes) >= kind.same_object
+    taken = np.zeros(len(boxes), dtype=bool)
     chosen = []
     for position in range(len(boxes)):
         if not taken[position]:

@@ -13,10 +13,13 @@ from unittest import mock
 from ml_debugger.data_filter import ClassificationDataFilter
 from ml_debugger.demo.small_detector import SmallDetector
 from ml_debugger.evaluator import Evaluator
-from ml_debugger.training import ClassificationTracer
+from ml_debugger.training import ClassificationTracer, ObjectDetection3DTracer
 from tests.docs.own_folder import make_folder
+from tests.helpers import street_frames
 from tests.helpers.digit_detector import digit_detector, image_loader, scenes, trace, tracer
 from tests.helpers.digits import SmallNet, loader, small_classifier
+from tests.helpers.street_detector import frame_loader, street_detector, streets
+from tests.helpers.street_detector import trace as trace_streets
 
 LOADERS = {"train_loader": range(150), "val_loader": range(150, 650), "pool_loader": range(650, 1797)}
 
@@ -24,8 +27,13 @@ LOADERS = {"train_loader": range(150), "val_loader": range(150, 650), "pool_load
 SELF_CONTAINED = {"README.md", "CONTRIBUTING.md", "quickstart.md", "callables.md", "object-store.md"}
 # Pages about a detector of digits, of which the run is evaluated.
 OF_DETECTION = {"filter-images.md"}
+# Likewise of a detector of what stands in streets.
+OF_DETECTION_3D = {"filter-frames.md"}
 # What was done before a page begins; on all other pages the run is evaluated.
 STAGES = {"trace.md": "trained", "evaluate.md": "traced", "cli.md": "filtered"}
+
+# Results beside the page's own: as what, of which workspace, of which model.
+EVALUATED = (("box_result", "detected", "digit_detector"), ("frame_result", "detected_frames", "street_detector"))
 
 
 def page_names(page: str) -> dict[str, Any]:
@@ -37,6 +45,8 @@ def page_names(page: str) -> dict[str, Any]:
         return names
     if page in OF_DETECTION:
         return names | _detection()
+    if page in OF_DETECTION_3D:
+        return names | _detection_3d()
     if page == "evaluate.md":
         names |= _evaluated_boxes()
     names |= {"model": classifier()} | {name: loader(indices) for name, indices in LOADERS.items()}
@@ -93,12 +103,23 @@ def _detection() -> dict[str, Any]:
     return {"detector": detector(), "result": result, **loaders}
 
 
+def _detection_3d() -> dict[str, Any]:
+    """The same of streets: an evaluated run of a detector, loaders of its frames, and the points by id."""
+    shutil.copytree(workspace("detected_3d"), os.environ["MLD_HOME"], dirs_exist_ok=True)
+    evaluator = Evaluator("point_pillars", "v1")
+    result = evaluator.get_result(evaluator.list_results()["result_name"][0])
+    loaders = {f"{part}_loader": frame_loader(ids) for part, ids in streets().parts.items()}
+    return {"detector": street_detector(), "result": result, "points": dict(enumerate(streets().frames)), **loaders}
+
+
 def _evaluated_boxes() -> dict[str, Any]:
-    """A detector's result, beside the classifier's run, and its images by id."""
-    with mock.patch.dict(os.environ, {"MLD_HOME": str(workspace("detected"))}):
-        evaluator = Evaluator("digit_detector", "v1")
-        result = evaluator.get_result(evaluator.list_results()["result_name"][0])
-    return {"box_result": result, "pictures": dict(enumerate(scenes().images))}
+    """Results of detectors in 2D and 3D, beside the classifier's run, and their images and points by id."""
+    results = {}
+    for name, stage, model_name in EVALUATED:
+        with mock.patch.dict(os.environ, {"MLD_HOME": str(workspace(stage))}):
+            evaluator = Evaluator(model_name, "v1")
+            results[name] = evaluator.get_result(evaluator.list_results()["result_name"][0])
+    return {**results, "pictures": dict(enumerate(scenes().images)), "clouds": street_frames.points}
 
 
 @cache
@@ -111,5 +132,32 @@ def _detect() -> None:
     Evaluator("digit_detector", "v1").request_evaluation()
 
 
+def _detect_3d() -> None:
+    trace_streets(street_detector(), "point_pillars")
+    Evaluator("point_pillars", "v1").request_evaluation()
+
+
+def _boxes_alone(batch: Any) -> list[dict[str, Any]]:
+    """Without what the made-up features give away."""
+    names = ("boxes", "labels", "scores", "candidates")
+    return [{name: found[name] for name in names} for found in street_frames.detect(batch)]
+
+
+def _detect_frames() -> None:
+    traced = ObjectDetection3DTracer(_boxes_alone, "street_detector", "v1", n_class=2)
+    for dataset_type, frames in (("train", range(100)), ("val", range(100, 300))):
+        for batch, ids in street_frames.batches(frames):
+            traced(batch, street_frames.annotations(ids), ids, dataset_type=dataset_type)
+    traced.wait_for_save()
+    Evaluator("street_detector", "v1").request_evaluation()
+
+
 BEFORE = {"evaluated": "traced", "filtered": "evaluated"}
-DO = {"traced": _trace, "evaluated": _evaluate, "filtered": _filter, "detected": _detect}
+DO = {
+    "traced": _trace,
+    "evaluated": _evaluate,
+    "filtered": _filter,
+    "detected": _detect,
+    "detected_3d": _detect_3d,
+    "detected_frames": _detect_frames,
+}

@@ -110,6 +110,26 @@ def test_what_may_mean_something_else_is_left_to_the_model() -> None:
     assert frame_points({"img": np.zeros((6, 3, 20, 30))}, 1) == [None]
 
 
+@pytest.mark.parametrize("form", ["table", "tensor", "dict", "prepared"])
+def test_one_table_of_several_frames_without_their_number(form: str) -> None:
+    table = collated(ONE, np.zeros((0, 4), np.float32), TWO)
+    given: dict[str, Any] = {"table": table, "tensor": torch.tensor(table), "dict": {"points": table}}
+    found = frame_points(given.get(form, {"inputs": {"points": torch.tensor(table)}}), 3)
+    assert [len(points) for points in found] == [5, 0, 3]
+    np.testing.assert_array_equal(found[2], TWO[:, :3])
+
+
+@pytest.mark.parametrize("table", [ONE, {"points": ONE + 0.5}, collated(ONE) + 2, np.zeros((3, 3))])
+def test_one_table_that_says_nothing_of_its_frames_is_left_to_the_model(table: Any) -> None:
+    assert frame_points(table, 2) == [None, None]
+
+
+@pytest.mark.parametrize("given", [[ONE], {"points": [ONE]}, ONE[None]])
+def test_what_is_of_one_frame_is_not_of_two(given: Any) -> None:
+    with pytest.raises(InputError, match="2 ids were given, but the model's input holds 1 frames"):
+        frame_points(given, 2)
+
+
 @pytest.mark.parametrize("size", [-1, 2.5, True, "2", None])
 def test_a_batch_size_that_cannot_be_right_is_refused(size: Any) -> None:
     with pytest.raises(InputError, match="batch_size, the number of frames, as an int, got"):

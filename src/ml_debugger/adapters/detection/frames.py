@@ -16,6 +16,8 @@ __all__ = ["count_frames", "frame_points"]
 
 Float32 = NDArray[np.float32]
 
+TABLE_AXES: Final = 2
+POINT_NAMES: Final = ("inputs", "points")
 POINT_WIDTHS: Final = range(3, 17)
 """Numbers of a point: x y z, and what a sensor adds; a table of another width holds something else."""
 
@@ -35,13 +37,17 @@ def frame_points(model_input: Any, n_inputs: int) -> list[Float32 | None]:
 
     Read are: points ``(N, 3..16)`` of one frame or ``(B, N, 3..16)`` of a batch; a list with one entry per frame; a
     dict with ``points`` of one frame, a batch or a list, also under ``inputs`` (mmdetection3d); and OpenPCDet's batch,
-    a dict with ``batch_size`` whose ``points (N, 1 + C)`` start with the position in the batch. A list as the input of
-    a single frame may be anything, such as the sweeps of a sensor.
+    a dict with ``batch_size`` whose ``points (N, 1 + C)`` start with the position in the batch. One table for several
+    frames is read so too, without a ``batch_size``, if its first column holds such positions. A list as the input of a
+    single frame may be anything, such as the sweeps of a sensor.
 
     Raises:
         InputError: If the input plainly holds another number of frames than there are ids.
     """
     frames = _frames_of(model_input)
+    table = _one_table(model_input)
+    if table is not None and n_inputs > 1:
+        frames = _numbered(table, n_inputs)
     if frames is None or (len(frames) != n_inputs and _may_mean_another(model_input, frames, n_inputs)):
         return [None] * n_inputs
     if len(frames) != n_inputs:
@@ -50,6 +56,32 @@ def frame_points(model_input: Any, n_inputs: int) -> list[Float32 | None]:
             "frame of the batch"
         )
     return [None if points is None else to_float32(points) for points in frames]
+
+
+def _one_table(model_input: Any) -> Any | None:
+    """The one table of all points in an input that does not say how many frames they are of."""
+    if isinstance(model_input, Mapping):
+        name = next((name for name in POINT_NAMES if name in model_input), None)
+        return None if name is None or "batch_size" in model_input else _one_table(model_input[name])
+    table = _table(model_input)
+    return table if table is not None and len(shape_of(table)) == TABLE_AXES else None
+
+
+def _numbered(table: Any, n_inputs: int) -> Sequence[Any] | None:
+    """The points of a table whose first column says which of B frames each is of; None where it does not."""
+    if shape_of(table)[1] - 1 not in POINT_WIDTHS:
+        return None
+    rows = to_float32(table[:, :4])
+    return _split(rows, n_inputs) if _are_positions(rows[:, 0], n_inputs) else None
+
+
+def _are_positions(column: Float32, size: int) -> bool:
+    return bool(((column >= 0) & (column < size) & (column == np.floor(column))).all())
+
+
+def _split(rows: Float32, size: int) -> Sequence[Float32]:
+    """Points by the position in their first column."""
+    return [rows[rows[:, 0] == position, 1:] for position in range(size)]
 
 
 def _may_mean_another(model_input: Any, frames: Sequence[Any], n_inputs: int) -> bool:
@@ -79,7 +111,7 @@ def _frames_of(model_input: Any) -> Sequence[Any] | None:
 def _frames_of_dict(model_input: Mapping[str, Any]) -> Sequence[Any] | None:
     if "batch_size" in model_input:
         return _frames_of_batch(model_input)
-    name = next((name for name in ("inputs", "points") if name in model_input), None)
+    name = next((name for name in POINT_NAMES if name in model_input), None)
     found = None if name is None else _frames_of(model_input[name])
     if found is None and isinstance(model_input.get("data_samples"), list | tuple):
         return [None] * len(model_input["data_samples"])
@@ -106,12 +138,12 @@ def _frames_of_batch(model_input: Mapping[str, Any]) -> Sequence[Any]:
         return [None] * size
     rows = to_float32(table[:, :4])
     frame = rows[:, 0]
-    if len(frame) and not ((frame >= 0) & (frame < size) & (frame == np.floor(frame))).all():
+    if not _are_positions(frame, size):
         raise InputError(
             f"model_input: expected points (N, 1 + C) whose first column is the position in the batch, 0..{size - 1}, "
             f"got {frame.min():g} to {frame.max():g}; leave batch_size out where points are those of one frame"
         )
-    return [rows[frame == position, 1:] for position in range(size)]
+    return _split(rows, size)
 
 
 def _table(value: Any) -> Any | None:

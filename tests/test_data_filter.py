@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ml_debugger.columns import ZONES
+from ml_debugger.columns import BOX_3D_COLUMNS, ZONES
 from ml_debugger.data_filter import ClassificationDataFilter, FilterConfig, SamplingConfig
 from ml_debugger.errors import (
     ArchitectureMismatchError,
@@ -246,6 +246,23 @@ def test_numeric_additional_fields_can_be_conditions(net, result):
     assert flags == [i >= 5 for i in ids]
     assert sorted(data_filter.query(8, {"conditions": [{"lux": ">=5"}]})) == [5, 6, 7]
     assert data_filter.scores().set_index("input_id")["lux"][6] == 6.0
+
+
+def test_fields_named_as_numbers_of_a_box_in_space_are_fields_as_any_other(net, result):
+    """Workspaces from before boxes in space have such fields."""
+    data_filter = ClassificationDataFilter(
+        net,
+        "blobs",
+        "v1",
+        filter_config={"conditions": [{"x": ">=5", "yaw": "<7"}]},
+        additional_fields=[{"name": name, "type": "float"} for name in BOX_3D_COLUMNS],
+    )
+    x, _, ids = next(make_blobs(8, seed=3).batches())
+    _, flags = data_filter(x, ids, **{name: [float(i) for i in ids] for name in BOX_3D_COLUMNS})
+    assert flags == [i in (5, 6) for i in ids]
+    assert sorted(data_filter.query(8, {"conditions": [{"x": ">=5", "yaw": "<7"}]})) == [5, 6]
+    frame = data_filter.scores().set_index("input_id")
+    assert frame.loc[6, list(BOX_3D_COLUMNS)].tolist() == [6.0] * 7
 
 
 def test_no_result_yet_says_what_to_do(net):

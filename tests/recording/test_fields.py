@@ -35,6 +35,16 @@ def test_a_declaration_that_cannot_be_right_says_why(declared, message):
         parse_fields(declared, "additional_fields")
 
 
+@pytest.mark.parametrize("name", ["x", "dz", "yaw"])
+def test_what_names_a_column_depends_on_the_task(name):
+    declared = [{"name": name, "type": "float"}]
+    for task in (None, "classification", "object_detection"):
+        assert parse_fields(declared, "additional_fields", task) == (Field(name, "float"),)
+    for variant in (name, name.upper()):
+        with pytest.raises(InputError, match="column or an argument"):
+            parse_fields([{"name": variant, "type": "float"}], "additional_fields", "object_detection_3d")
+
+
 FIELDS = (Field("n", "int"), Field("x", "float"), Field("s", "str"), Field("b", "bool"))
 
 

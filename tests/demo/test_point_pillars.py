@@ -173,3 +173,18 @@ def test_the_same_seed_gives_the_same_detector_and_epochs_are_shown(streets):
     torch.testing.assert_close(one.classes.weight, other.classes.weight)
     assert not one.training
     assert seen == [1, 1]
+
+
+def test_pillars_with_many_points_keep_some_from_all_over_them():
+    dense = torch.rand(1000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.4, 0.4, 1, 1])
+    dense = dense + torch.tensor([20.0, 0.0, -1.0, 0.0])
+    few = torch.tensor([[30.0, 5.0, -1.0, 0.3], [30.1, 5.1, -0.5, 0.3]])
+    outside = torch.tensor([[-1.0, 0, 0, 0], [60.0, 0, 0, 0], [20.0, 0, 5.0, 0]])
+    kept = point_pillars.thinned(torch.cat([few, dense, outside]))
+    assert kept.shape == (14, 3)
+    assert {tuple(point) for point in few[:, :3].tolist()} <= {tuple(point) for point in kept.tolist()}
+    there = {tuple(point): place for place, point in enumerate(dense[:, :3].tolist())}
+    places = sorted(there[tuple(point)] for point in kept.tolist() if tuple(point) in there)
+    assert np.diff(places).max() < 2 * 1000 / 12
+    assert torch.equal(point_pillars.thinned(kept).sort(0).values, kept.sort(0).values)
+    assert point_pillars.thinned(torch.zeros(0, 4)).shape == (0, 3)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["SIZES", "run"]
 
 MODEL_NAME: Final = "point_pillars"
-SIZES: Final = DetectionSizes(train=200, val=150, pool=200, epochs=12)
+SIZES: Final = DetectionSizes(train=160, val=120, pool=160, epochs=14)
 N_EXAMPLES: Final = 6
 _BATCH: Final = 8
 _SMALL: Final = (CLASS_NAMES.index("Pedestrian"), CLASS_NAMES.index("Cyclist"))

@@ -23,8 +23,8 @@ from ml_debugger.evaluator import Evaluator
 from ml_debugger.training import ObjectDetection3DTracer
 
 DATA = Path(os.environ.get("MLD_TEST_DATA", "../shared/data")) / "kitti_frames"
-N_STREETS = {"train": 200, "val": 100}
-EPOCHS = 12
+N_STREETS = {"train": 120, "val": 60}
+EPOCHS = 14
 N_LABELLED = 8  # of the 13 frames; the others are the pool
 FIELD = 40.0  # degrees to either side: KITTI annotates what its camera sees
 SMALL = (CLASS_NAMES.index("Pedestrian"), CLASS_NAMES.index("Cyclist"))

@@ -13,6 +13,7 @@ from ml_debugger.presentation.example_drawers import find_drawer, frame_drawer, 
 from ml_debugger.presentation.example_plot import draw_pictures
 from ml_debugger.presentation.examples import Neighbour
 from tests.helpers.examples import EXAMPLE, EXAMPLE_3D, GREY, MISSED_3D, ring_of_points
+from tests.helpers.kitti import kitti_folder, lidar_rows, read_frame
 
 FRAMES = {134: ring_of_points()}
 EXAMPLES = [replace(one, input_id=134) for one in (EXAMPLE_3D, MISSED_3D)]
@@ -65,3 +66,19 @@ def test_points_in_other_axes_are_refused():
     few = {"000134": moved[:5]}  # hardly a point: nothing can be said
     assert frame_drawer(few)(EXAMPLE_3D)[1]
     assert frame_drawer({"000134": np.full((200, 3), np.nan)})(EXAMPLE_3D)[1]
+
+
+@pytest.mark.parametrize("name", ["000000", "000008", "000134"])
+def test_annotated_objects_of_real_scenes_hold_points(name):
+    """Boxes of KITTI drawn on its points, from its files: what is near holds many points."""
+    folder = kitti_folder()
+    frame = read_frame(folder, name)
+    boxes = lidar_rows(frame)
+    boxes[:, 2] += boxes[:, 5] / 2  # KITTI names the middle of the bottom
+    draw = frame_drawer(folder / "velodyne")
+    for box in boxes[np.hypot(*boxes[:, :2].T) < 20]:
+        others = tuple(Neighbour(tuple(one), 0) for one in boxes.tolist() if one[0] != box[0])
+        pixels, (said,) = draw(replace(MISSED_3D, input_id=name, box=tuple(box.tolist()), truths=others))
+        count = int(said.split(" m, ")[-1].split()[0].replace(",", ""))
+        assert count > 20, said
+        assert (pixels == 255).all(axis=2).sum() > 100  # white: the points inside

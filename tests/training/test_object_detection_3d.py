@@ -91,6 +91,23 @@ def test_inputs_go_through_untouched_and_show_their_points(form: str) -> None:
     assert [context(row, "n_points") for row in stored(RECORDS)] == [7, 0, 7, 0]
 
 
+ONE_FRAME = {
+    "tensor": torch.from_numpy(POINTS),
+    "list": [POINTS],
+    "dict": {"points": torch.from_numpy(POINTS), "img": torch.zeros(3, 8, 8)},
+    "sample": {"inputs": {"points": torch.from_numpy(POINTS)}, "data_samples": None},
+}
+
+
+@pytest.mark.parametrize("form", ONE_FRAME)
+def test_a_single_frame_needs_no_batch_around_it(form: str) -> None:
+    tracer = ObjectDetection3DTracer(lambda *batch, **more: [TWO], "boxes", "v1")
+    tracer(ONE_FRAME[form], {"boxes": PAIR[:1], "labels": [1]}, ["a"])
+    tracer.wait_for_save()
+    assert [context(row, "n_points") for row in stored(RECORDS)] == [7, 0]
+    assert [row["truth"] for row in stored(TRUTHS)] == [1]
+
+
 TRUTH_FORMS = {
     "plain": [{"boxes": PAIR[:1].tolist(), "labels": [1]}],
     "velocity": [{"boxes": np.concatenate([PAIR[:1], [[np.nan, np.nan]]], axis=1), "labels": torch.tensor([1])}],

@@ -107,6 +107,20 @@ def test_a_split_is_that_of_an_exhaustive_search() -> None:
     assert abs(total / (heavy + module.SHRINKAGE)) < np.abs(leaf).max() * 8
 
 
+def test_each_tree_learns_what_those_before_left() -> None:
+    """A shift of all rows is taken up by a few dozen trees, and no more is added then."""
+    design, wrong = crossed(1000)
+    start = np.full(1000, -2.0)
+    grower = module._Grower(design.table(), wrong, start, np.ones(1000, dtype=bool))
+    losses, found = [], start.copy()
+    for _ in range(6):
+        found = found + grower.grow(30).parts(design.table()).sum(axis=1)
+        losses.append(float(np.logaddexp(0, found).mean() - (wrong * found).mean()))
+    np.testing.assert_allclose(found, grower._linear)
+    assert losses == sorted(losses, reverse=True)
+    assert sigmoid(found).mean() == pytest.approx(wrong.mean(), abs=0.02)
+
+
 def test_a_row_has_the_same_bits_in_every_batch() -> None:
     design, wrong = crossed(800)
     arrays, _ = LEARNER.fit(design, wrong, folds(wrong))

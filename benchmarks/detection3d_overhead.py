@@ -282,7 +282,7 @@ def main() -> None:
     contenders, data_filter = beside_a_model()
     with torch.no_grad():
         times, flushes = measure(contenders, arguments.pairs, clock)
-        show(told(data_filter), times, flushes)
+        show(told(data_filter), times, flushes, bound=None)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,6 +122,12 @@ def test_boxes_of_frames_are_compared_as_seen_from_above_and_ignored_ones_do_not
 
 def test_texts_use_the_words_of_the_demo(frames):
     assert "1 of 2 pool frames were flagged" in box_findings._flag_text({0: True, 1: False}, frames, [0])
+
+
+def test_where_every_frame_misses_an_object_there_is_none_to_tell_from_others(frames):
+    none = replace(frames, inputs=frames.inputs.assign(n_missed=0))
+    assert box_findings._missed_line(none).startswith("None of the ")
+    assert box_findings._missed_line(replace(none, inputs=none.inputs.assign(n_missed=1))).startswith("Each of the ")
 
 
 def test_ids_come_in_pieces():

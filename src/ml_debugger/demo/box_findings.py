@@ -93,6 +93,7 @@ class Topic:
         kind: What its boxes are.
         columns: What the numbers of a box are called in tables.
         matching: When a box counts as right.
+        worst: The configuration by which inputs are flagged while the detector runs.
     """
 
     inputs: str
@@ -101,6 +102,7 @@ class Topic:
     kind: BoxKind
     columns: Sequence[str]
     matching: MatchSettings = field(default_factory=MatchSettings)
+    worst: Mapping[str, Any] = field(default_factory=lambda: WORST)
 
 
 class Scored(Protocol):
@@ -202,7 +204,7 @@ def finding_texts(
     Args:
         result: What the annotated data says.
         pool: What is said of the pool, and true of it.
-        data_filter: What the pool was scored with, at `WORST`.
+        data_filter: What the pool was scored with, at the topic's `worst`.
         flagged: Of each id of the pool, whether it was flagged while the detector ran.
         data: What is annotated.
     """
@@ -212,7 +214,7 @@ def finding_texts(
     yield "\n" + _code_text(result)
     yield "\n" + _missed_text(result, data, pool.topic)
     yield "\n" + _query_text(data_filter, pool)
-    yield "\n" + _flag_text(flagged, pool, data_filter.query(len(flagged), WORST))
+    yield "\n" + _flag_text(flagged, pool, data_filter.query(len(flagged), dict(pool.topic.worst)))
 
 
 def _zone_text(result: Result, pool: BoxPool) -> str:
@@ -253,6 +255,8 @@ def _missed_line(pool: BoxPool) -> str:
     rivals = {"missed_proba": inputs["missed_proba"], "lowest mean score": -inputs["score"]}
     shown = ", ".join(f"{name} {auroc(value, holds):.3f}" for name, value in rivals.items() if value.notna().all())
     called = pool.topic.inputs
+    if holds.all() or not holds.any():
+        return f"{'Each' if holds.all() else 'None'} of the {len(inputs)} {called} with a box misses an object"
     text = f"AUROC of finding the {int(holds.sum())} {called} with a missed object among {len(inputs)}: {shown}"
     return textwrap.fill(text, WIDTH)
 
@@ -338,7 +342,7 @@ def _flag_text(flagged: Mapping[int, bool], pool: BoxPool, queried: list[int]) -
     ]
     text = (
         f"Flags    {int(chosen.sum())} of {len(chosen)} pool {called} were flagged while the detector ran "
-        f"({_name(WORST)}): of their boxes {shares[0]} are wrong, of the boxes of the others {shares[1]}; a query for "
-        f"the same returns {same} {called}"
+        f"({_name(pool.topic.worst)}): of their boxes {shares[0]} are wrong, of the boxes of the others {shares[1]}; "
+        f"a query for the same returns {same} {called}"
     )
     return textwrap.fill(text, WIDTH, subsequent_indent=" " * 9)

@@ -21,7 +21,6 @@ from ml_debugger.columns import BOX_3D_COLUMNS
 from ml_debugger.data_filter import ObjectDetection3DDataFilter
 from ml_debugger.demo import DemoOptions
 from ml_debugger.demo.box_findings import (
-    WORST,
     BoxPool,
     DetectionSizes,
     Topic,
@@ -50,7 +49,9 @@ MATCHING: Final[dict[str, Any]] = {
     "measure_by_class": dict.fromkeys(_SMALL, "distance"),
     "centre_distance_by_class": dict.fromkeys(_SMALL, 0.5),
 }
-TOPIC: Final = Topic("frames", "class", CLASS_NAMES, BOXES_3D, BOX_3D_COLUMNS, MatchSettings.read(MATCHING))
+SCORE_THRESH: Final = 0.4
+WORST: Final = {"top_n": 3, "img_error_threshold": 0.8}
+TOPIC: Final = Topic("frames", "class", CLASS_NAMES, BOXES_3D, BOX_3D_COLUMNS, MatchSettings.read(MATCHING), WORST)
 
 Say = Callable[[str], None]
 
@@ -87,7 +88,9 @@ def _evaluate(model: PointPillars, streets: Streets) -> Result:
     """Trace the annotated frames and evaluate, as the guide's steps do."""
     import torch
 
-    tracer = ObjectDetection3DTracer(model, MODEL_NAME, "v1", n_class=len(CLASS_NAMES), pc_range=PC_RANGE)
+    tracer = ObjectDetection3DTracer(
+        model, MODEL_NAME, "v1", n_class=len(CLASS_NAMES), score_thresh=SCORE_THRESH, pc_range=PC_RANGE
+    )
     with torch.no_grad():
         for dataset_type in ("train", "val"):
             for ids in tracked(list(batches(streets.parts[dataset_type], _BATCH)), f"Tracing {dataset_type}"):
@@ -110,6 +113,7 @@ def _score_pool(
         result.result_name,
         filter_config=WORST,
         n_class=len(CLASS_NAMES),
+        score_thresh=SCORE_THRESH,
     )
     flagged: dict[int, bool] = {}
     with torch.no_grad():

@@ -56,9 +56,11 @@ def zone_lines(result: Result, scores: pd.DataFrame) -> list[str]:
 
 
 def auroc(value: Any, is_error: Any) -> float:
-    """How often a wrong unit has a greater value than a right one, ``(N,)`` each."""
+    """How often a wrong unit has a greater value than a right one, ``(N,)`` each; NaN where all are of one kind."""
     from sklearn.metrics import roc_auc_score
 
+    if len(set(is_error)) < 2:
+        return float("nan")
     area: float = roc_auc_score(is_error, value)
     return area
 

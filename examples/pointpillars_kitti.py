@@ -100,7 +100,8 @@ def main() -> None:
     print(codes.value_counts().head(5).to_string(header=False))
     figure = result.plot_examples(6, frames=read_points, class_names=CLASS_NAMES, dataset_type="kitti")
     figure.savefig("kitti_examples.png", dpi=120)
-    shown = {name: read_points(name) for name in labelled}
+    shown = {f"street {number}": streets.frames[number] for number in streets.parts["val"]}
+    shown |= {name: read_points(name) for name in labelled}
     print("Report:", result.report("kitti_report.html", frames=shown, class_names=CLASS_NAMES))
 
     data_filter = ObjectDetection3DDataFilter(

@@ -106,7 +106,11 @@ class LocalService:
         if unknown:
             raise NotFoundError(f"columns: {request.kind} has no {unknown}; it has {names}")
         narrowing = Narrowing(
-            request.dataset_types, self._resolve(rows, request.n_epoch), request.weights_hash, request.pass_id
+            request.dataset_types,
+            self._resolve(rows, request.n_epoch),
+            request.weights_hash,
+            request.pass_id,
+            request.every_recording,
         )
         wanted = tuple(request.columns or names)
         only = None if request.recording_ids is None else request.recording_ids.to_numpy(zero_copy_only=False)

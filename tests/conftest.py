@@ -1,11 +1,15 @@
-"""Every test starts from the defaults, with an empty workspace of its own."""
+"""Every test starts from the defaults, in an empty workspace of its own; real servers start where they are used."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.object_store import s3_server
+from tests.helpers.postgres import PostgresServer
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -16,3 +20,24 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("MLD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLD_HOME", str(tmp_path / "workspace"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server; tests that stop or kill it start one of their own."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """URL of a new, empty PostgreSQL database."""
+    return postgres.new_database()
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Iterator[dict[str, str]]:
+    """The environment that reaches an S3 server."""
+    pytest.importorskip("moto", reason="needs moto's S3 server")
+    with s3_server() as environment:
+        yield environment

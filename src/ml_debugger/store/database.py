@@ -25,7 +25,7 @@ _BUSY_SECONDS: Final = 60
 _MIGRATION_LOCK: Final = 0x6D6C6462  # key of PostgreSQL's advisory lock
 # Connections of one process to a database server; a thread that finds none free waits.
 _POOL: Final = {"pool_size": 10, "max_overflow": 20, "pool_timeout": _BUSY_SECONDS, "pool_recycle": 1800}
-# To PostgreSQL, in seconds unless named otherwise: a server that is gone or a lock that is held is an error, not a hang.
+# To PostgreSQL, in seconds unless named otherwise: where the server is gone, an error instead of a hang.
 _POSTGRES_ARGUMENTS: Final = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -49,9 +49,13 @@ def open_database(url: str | URL) -> Engine:
     shown = parsed.render_as_string(hide_password=True)
     with store_errors("open the metadata database", shown):
         engine = _engine(parsed)
-        if _revision(engine) != HEAD:
-            with _migration_lock(engine) as connection:
-                _upgrade(connection)
+        try:
+            if _revision(engine) != HEAD:
+                with _migration_lock(engine) as connection:
+                    _upgrade(connection)
+        except BaseException:
+            engine.dispose()
+            raise
         return engine
 
 

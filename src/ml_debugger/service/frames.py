@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ml_debugger.errors import InputError
+from ml_debugger.service.arrow_bounds import Allowance, check_types, measure
 
 __all__ = ["FRAMES", "decode_table", "encode_table", "ipc_options", "pack", "unpack"]
 
@@ -70,17 +71,27 @@ def encode_table(table: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def decode_table(part: memoryview, what: str) -> pa.Table:
+def decode_table(part: memoryview, what: str, allowance: Allowance | None = None) -> pa.Table:
     """The table of an Arrow IPC stream, checked whole: nothing in it points outside of it.
+
+    Args:
+        part: The stream.
+        what: Its name, for messages.
+        allowance: What it may take in memory; used up by as much. None for what comes from a server of ours.
 
     Raises:
         InputError: If it is none.
+        TooLargeError: If it takes more than is allowed.
     """
+    if allowance is not None:
+        allowance.take(what, *measure(part, what))
     try:
         with pa.ipc.open_stream(pa.py_buffer(part)) as reader:
+            if allowance is not None:
+                check_types(reader.schema, what)
             table = reader.read_all()
         table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise InputError(f"{what}: expected an Arrow IPC stream, got what cannot be read as one: {error}") from None
     return table
 

@@ -8,7 +8,7 @@ tables, or tables beside JSON, is *framed*:
     header    JSON: {"header": ..., "parts": [[name, length], ...]}
     parts     one after the other, in this order; nothing follows
 
-Rows that are streamed (a scan, a list of results) are one Arrow IPC stream that ends in an empty batch whose metadata
+Rows that are streamed (of a scan) are one Arrow IPC stream that ends in an empty batch whose metadata
 has ``mldebugger.end``: JSON with the number of rows before it, warnings, or the error that ended them early. Without
 that batch the answer was cut.
 """
@@ -22,6 +22,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ml_debugger.errors import InputError, MLDebuggerWarning
+from ml_debugger.service.arrow_bounds import Allowance
 from ml_debugger.service.bodies import (
     AppendHeader,
     EvaluationBody,
@@ -58,6 +59,7 @@ __all__ = [
     "decode_evaluation",
     "decode_query",
     "decode_result",
+    "decode_results",
     "decode_rows",
     "decode_scan",
     "decode_schema",
@@ -70,6 +72,7 @@ __all__ = [
     "encode_evaluation",
     "encode_query",
     "encode_result",
+    "encode_results",
     "encode_rows",
     "encode_scan",
     "encode_schema",
@@ -89,7 +92,7 @@ APPEND: Final = "/v1/append"  # POST framed AppendRequest: {"batch_id": ...}
 SCAN: Final = "/v1/scan"  # POST framed ScanRequest: rows
 EVALUATE: Final = "/v1/evaluate"  # POST EvaluationBody: 202 and JobBody
 JOBS: Final = "/v1/jobs"  # GET /v1/jobs/{id}: JobBody; DELETE: cancel, JobBody
-RESULTS: Final = "/v1/results"  # GET, SelectorBody as parameters: rows
+RESULTS: Final = "/v1/results"  # GET, SelectorBody as parameters: one Arrow IPC stream, encode_results
 RESULT: Final = "/v1/result"  # GET, SelectorBody as parameters: framed ResultPayload
 ERROR_MODEL: Final = "/v1/error-model"  # GET ?result_name=: bytes of the error model
 QUERY: Final = "/v1/query"  # POST QueryBody: QueryAnswerBody
@@ -123,15 +126,16 @@ def encode_append(request: AppendRequest) -> bytes:
     return pack(header, {kind: encode_table(table) for kind, table in request.tables.items()})
 
 
-def decode_append(content: bytes | memoryview) -> AppendRequest:
-    """The append of a body.
+def decode_append(content: bytes | memoryview, allowance: Allowance | None = None) -> AppendRequest:
+    """The append of a body, whose tables may together take what is allowed.
 
     Raises:
         InputError: If the body cannot be right.
+        TooLargeError: If its tables take more.
     """
     header, parts = unpack(content)
     head = parse_body(AppendHeader, header)
-    tables = {kind: decode_table(part, kind) for kind, part in parts.items()}
+    tables = {kind: decode_table(part, kind, allowance) for kind, part in parts.items()}
     return AppendRequest(head.batch_id, _run(head.run), decode_schema(head.schema_), tables, head.recreate)
 
 
@@ -144,11 +148,12 @@ def encode_scan(request: ScanRequest) -> bytes:
     return pack({**header, "run": asdict(request.run)}, parts)
 
 
-def decode_scan(content: bytes | memoryview) -> ScanRequest:
+def decode_scan(content: bytes | memoryview, allowance: Allowance | None = None) -> ScanRequest:
     """The scan of a body.
 
     Raises:
         InputError: If the body cannot be right.
+        TooLargeError: If it names more recordings than is allowed.
     """
     header, parts = unpack(content)
     body = parse_body(ScanBody, header)
@@ -156,7 +161,7 @@ def decode_scan(content: bytes | memoryview) -> ScanRequest:
         raise InputError(f"body: a scan has no parts {sorted(set(parts) - {_RECORDINGS})}")
     recordings = None
     if _RECORDINGS in parts:
-        table = decode_table(parts[_RECORDINGS], _RECORDINGS)
+        table = decode_table(parts[_RECORDINGS], _RECORDINGS, allowance)
         if table.schema.names != [_RECORDINGS] or table.schema.types != [pa.int64()]:
             raise InputError(f"{_RECORDINGS}: expected one column of int64, got {table.schema.names}")
         recordings = table[_RECORDINGS].combine_chunks()
@@ -200,7 +205,17 @@ def encode_result(payload: ResultPayload) -> bytes:
     return pack({"info": payload.info, "metrics": payload.metrics}, tables)
 
 
-def decode_result(content: bytes | memoryview) -> ResultPayload:
+def encode_results(listing: pa.Table) -> bytes:
+    """The body of a list of results: one Arrow IPC stream."""
+    return bytes(encode_table(listing))
+
+
+def decode_results(content: bytes) -> pa.Table:
+    """The list of results of a body."""
+    return decode_table(memoryview(content), "results")
+
+
+def decode_result(content: bytes | memoryview, allowance: Allowance | None = None) -> ResultPayload:
     """The result of a body.
 
     Raises:
@@ -209,7 +224,9 @@ def decode_result(content: bytes | memoryview) -> ResultPayload:
     header, parts = unpack(content)
     if set(header) != {"info", "metrics"} or set(parts) != set(_TABLES):
         raise InputError(f"body: expected a result with info, metrics and {_TABLES}, got {[*header, *parts]}")
-    return ResultPayload(header["info"], header["metrics"], **{name: decode_table(parts[name], name) for name in parts})
+    return ResultPayload(
+        header["info"], header["metrics"], **{name: decode_table(parts[name], name, allowance) for name in parts}
+    )
 
 
 def encode_epoch(n_epoch: Epoch) -> str:

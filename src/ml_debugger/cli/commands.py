@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from ml_debugger.cli.administration import db, keys
 from ml_debugger.cli.selection import Choice, read_strategy, select, with_scores
+from ml_debugger.cli.serve import serve
 from ml_debugger.errors import MLDebuggerError, MLDebuggerWarning
 
 if TYPE_CHECKING:
@@ -57,6 +59,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command()(serve)
+app.add_typer(keys, name="keys")
+app.add_typer(db, name="db")
 
 Home = Annotated[
     str | None, typer.Option(help="Workspace: a folder or an object-store URL.", envvar="MLD_HOME", show_default=False)

@@ -31,7 +31,7 @@ __all__ = [
 Name = Annotated[str, Field(max_length=1024)]
 Text = Annotated[str, Field(max_length=65_536)]
 Epoch = int | Literal["latest", "all"] | None
-Body = TypeVar("Body", bound="_Strict")
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class _Strict(BaseModel):

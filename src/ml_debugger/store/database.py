@@ -17,7 +17,7 @@ from ml_debugger.errors import ConfigError, StoreError
 from ml_debugger.store.failures import store_errors
 from ml_debugger.store.migrations import HEAD
 
-__all__ = ["database_file", "open_database", "reading"]
+__all__ = ["database_file", "open_database", "reading", "revision"]
 
 _READING: Final = "ml_debugger_reading"
 # How long a process waits for another one's transaction.
@@ -50,7 +50,7 @@ def open_database(url: str | URL) -> Engine:
     with store_errors("open the metadata database", shown):
         engine = _engine(parsed)
         try:
-            if _revision(engine) != HEAD:
+            if revision(engine) != HEAD:
                 with _migration_lock(engine) as connection:
                     _upgrade(connection)
         except BaseException:
@@ -130,7 +130,8 @@ def _begin_immediate(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _revision(engine: Engine) -> str | None:
+def revision(engine: Engine) -> str | None:
+    """Where a database is in the sequence of migrations; None where nothing was made yet."""
     with reading(engine) as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None

@@ -130,8 +130,8 @@ class Metadata:
             InputError: If the name is taken and ``unique`` is False.
         """
         name, number = result_name, 1
-        row = {"organisation": self._organisation, "model_name": model_name, "version_name": version_name, "info": {}}
-        row["claimant"] = claimant
+        run = {"organisation": self._organisation, "model_name": model_name, "version_name": version_name}
+        row: dict[str, Any] = {**run, "info": {}, "claimant": claimant}
         with store_errors("write metadata", self._shown):
             while True:
                 with self._engine.begin() as connection:
@@ -187,7 +187,7 @@ class Metadata:
 
 def insert_new(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
     """Insert a row; False if its key is taken, which the database is told to expect: its log stays free of refusals."""
-    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(connection.dialect.name)
+    insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(connection.dialect.name)
     if insert is not None:
         statement = insert(table).values(**values).on_conflict_do_nothing()
         done = connection.execute(statement, execution_options={"preserve_rowcount": True})

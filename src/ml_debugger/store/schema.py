@@ -91,17 +91,19 @@ jobs = sa.Table(
     sa.Column("job_id", sa.Text, primary_key=True),
     _organisation(),
     sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text),  # the client's; the same one again is the same job
     sa.Column("request", sa.JSON, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
     sa.Column("stage", sa.Text, nullable=False),
-    sa.Column("progress", sa.Float, nullable=False),
+    sa.Column("fraction", sa.Float, nullable=False),
     sa.Column("result_name", sa.Text),
     sa.Column("error", sa.JSON(none_as_null=True)),
     sa.Column("warnings", sa.JSON, nullable=False),
     _time("created_at"),
-    _time("finished_at", nullable=True),
+    _time("completed_at", nullable=True),
     sa.Column("runner", sa.Text),  # the server that runs it, while it does
     _time("seen_at", nullable=True),  # when that server last said so
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Index("jobs_by_status", "status", "created_at"),
+    sa.UniqueConstraint("organisation", "request_id", name="jobs_by_request"),
+    sa.Index("jobs_by_state", "state", "created_at"),
 )

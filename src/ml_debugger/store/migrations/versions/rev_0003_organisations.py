@@ -1,5 +1,7 @@
 """Organisations, keys, sessions and jobs; what was there before belongs to the default organisation."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -60,11 +62,13 @@ def downgrade() -> None:
     op.create_index("results_of_run", "results", ["model_name", "version_name"])
 
 
-def _columns(columns: tuple) -> list[sa.Column]:
+def _columns(columns: tuple[tuple[str, Any, bool], ...]) -> list[sa.Column[Any]]:
     return [sa.Column(name, kind, nullable=nullable) for name, kind, nullable in columns]
 
 
-def _replace(table: str, new: list[sa.Column], key: tuple[str, ...], into: str, values: str, where: str = "") -> None:
+def _replace(
+    table: str, new: list[sa.Column[Any]], key: tuple[str, ...], into: str, values: str, where: str = ""
+) -> None:
     # the key's name is a table's own in PostgreSQL, also after the old table is gone and the new one renamed
     name = f"{table}_by_{'_and_'.join(key)}"
     op.create_table(f"{table}_new", *new, sa.PrimaryKeyConstraint(*key, name=name))
@@ -105,17 +109,19 @@ def _create_jobs() -> None:
         sa.Column("job_id", sa.Text, primary_key=True),
         sa.Column("organisation", sa.Text, nullable=False),
         sa.Column("key_id", sa.Text, nullable=False),
+        sa.Column("request_id", sa.Text),
         sa.Column("request", sa.JSON, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
         sa.Column("stage", sa.Text, nullable=False),
-        sa.Column("progress", sa.Float, nullable=False),
+        sa.Column("fraction", sa.Float, nullable=False),
         sa.Column("result_name", sa.Text),
         sa.Column("error", sa.JSON),
         sa.Column("warnings", sa.JSON, nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
-        sa.Column("finished_at", _TIME),
+        sa.Column("completed_at", _TIME),
         sa.Column("runner", sa.Text),
         sa.Column("seen_at", _TIME),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.UniqueConstraint("organisation", "request_id", name="jobs_by_request"),
     )
-    op.create_index("jobs_by_status", "jobs", ["status", "created_at"])
+    op.create_index("jobs_by_state", "jobs", ["state", "created_at"])

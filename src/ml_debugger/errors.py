@@ -21,7 +21,8 @@
     ├── WeightsWarning         the weights differ from those traced
     ├── EpochWarning           two epochs where one was meant
     ├── NonFiniteWarning       the model gave NaN or infinite values
-    └── EvaluationWarning      the evaluation had to fall back, and says to what
+    ├── EvaluationWarning      the evaluation had to fall back, and says to what
+    └── SpoolWarning           the server is away, and rows wait on disk
 
 Each error carries ``code``, a stable short name for programs, and ``status``, the HTTP status that a server answers
 with.
@@ -55,6 +56,7 @@ __all__ = [
     "ServerError",
     "ServiceConnectionError",
     "ShortResultWarning",
+    "SpoolWarning",
     "StoreError",
     "TooLargeError",
     "WeightsWarning",
@@ -189,6 +191,10 @@ class NonFiniteWarning(MLDebuggerWarning):
 
 class EvaluationWarning(MLDebuggerWarning):
     """An evaluation fell back to something simpler or left rows out; the message says what and why."""
+
+
+class SpoolWarning(MLDebuggerWarning):
+    """The server is away and rows wait on disk, or rows of an earlier program still do; the message says where."""
 
 
 _collected: ContextVar[list[MLDebuggerWarning] | None] = ContextVar("collected warnings", default=None)

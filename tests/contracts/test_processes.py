@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_debugger.recording.writer import LOST_ROWS
+from ml_debugger.recording.at_exit import LOST_ROWS
 from tests.contracts.conftest import Place
 from tests.helpers.processes import ROOT
 from tests.helpers.rows import append, ids_of, make_tables, scan

@@ -75,7 +75,7 @@ class DataFilter:
             self._task,
             adapter,
             self._run,
-            open_writer(append, self._run, auto_sync=auto_sync),
+            open_writer(append, self._run, auto_sync=auto_sync, spool=connection.spool),
             append=append,
             fields=self._fields,
         )

@@ -19,9 +19,12 @@ __all__ = ["Allowance", "check_types", "measure"]
 
 # Positions of fields in their flatbuffer tables.
 _MESSAGE_HEADER: Final = 2
-_BATCH_LENGTH, _BATCH_BUFFERS, _BATCH_COMPRESSION = 0, 2, 3
+_BATCH_LENGTH, _BATCH_NODES, _BATCH_BUFFERS, _BATCH_COMPRESSION = 0, 1, 2, 3
 _NOT_COMPRESSED: Final = -1
 _PREFIX: Final = 8
+_CELL_BYTES: Final = 8
+_MOST_BATCHES: Final = 20_000
+_MOST_COLUMNS: Final = 4_096
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ def measure(part: memoryview, what: str) -> tuple[int, int]:
     Raises:
         InputError: If it is none, or has dictionaries, which no rows of ours have.
     """
-    n_bytes = n_rows = 0
+    n_bytes = n_rows = n_batches = 0
     try:
         for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(part)):
             if message.type == "schema":
@@ -61,8 +64,13 @@ def measure(part: memoryview, what: str) -> tuple[int, int]:
                 raise InputError(f"{what}: expected plain columns, got a stream with a {message.type}")
             batch = _table_at(memoryview(message.metadata), _MESSAGE_HEADER)
             body = memoryview(message.body)
-            n_rows += _whole_number(batch, _BATCH_LENGTH)
-            n_bytes += sum(_sizes(batch, body))
+            rows = _whole_number(batch, _BATCH_LENGTH)
+            n_rows += rows
+            # columns without buffers take memory too, once they are brought into the types of a table
+            n_bytes += max(sum(_sizes(batch, body)), rows * _n_nodes(batch) * _CELL_BYTES)
+            n_batches += 1
+            if n_batches > _MOST_BATCHES:
+                raise TooLargeError(f"{what}: more than {_MOST_BATCHES} record batches; write larger ones")
     except (pa.ArrowException, OSError, struct.error, ValueError, IndexError) as error:
         if isinstance(error, InputError):
             raise
@@ -76,6 +84,8 @@ def check_types(schema: pa.Schema, what: str) -> None:
     Raises:
         InputError: If there is one.
     """
+    if len(schema) > _MOST_COLUMNS:
+        raise TooLargeError(f"{what}: expected at most {_MOST_COLUMNS} columns, got {len(schema)}")
     odd = [f"{field.name} ({field.type})" for field in schema if not _is_plain(field.type)]
     if odd:
         raise InputError(
@@ -96,6 +106,7 @@ def _is_plain(kind: pa.DataType) -> bool:
         pa.types.is_string,
         pa.types.is_large_string,
         pa.types.is_timestamp,
+        pa.types.is_date,
     )
     return any(test(kind) for test in tests)
 
@@ -143,6 +154,14 @@ def _whole_number(table: _Table, number: int) -> int:
     if value < 0:
         raise ValueError("a negative number of rows")
     return int(value)
+
+
+def _n_nodes(batch: _Table) -> int:
+    """Columns of a batch, those inside of lists too."""
+    if batch.field(_BATCH_NODES) is None:
+        return 0
+    (count,) = struct.unpack_from("<I", batch.content, _target(batch, _BATCH_NODES))
+    return int(count)
 
 
 def _sizes(batch: _Table, body: memoryview) -> list[int]:

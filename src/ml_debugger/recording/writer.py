@@ -82,6 +82,7 @@ class Writer:
         self._error: MLDebuggerError | None = None
         self._away: MLDebuggerError | None = None  # why rows wait on disk, as long as the user was not told
         self._is_away = False
+        self._is_stuck = False  # rows that failed are in memory: there is no spool, or no room in it
         self._pause = _FIRST_PAUSE
         self._thread: threading.Thread | None = None
 
@@ -140,10 +141,9 @@ class Writer:
         except _PASSING as error:
             with self._changed:
                 self._away = None  # told now
-            n_rows = self.rows_on_disk
-            if not n_rows or n_rows != self.unsaved_rows:
+            if self._is_stuck:
                 raise
-            raise type(error)(f"{error}; {n_rows} rows wait {self._where()}") from None
+            raise type(error)(f"{error}; {self.rows_on_disk} rows wait {self._where()}") from None
         with self._changed:
             self._raise_error()
 
@@ -234,7 +234,7 @@ class Writer:
     def _note_passing(self, error: MLDebuggerError) -> None:
         """What is safe on disk is worth one warning; rows that are stuck in memory are an error of the next call."""
         with self._changed:
-            if self._n_in_memory():
+            if self._is_stuck:
                 self._note(error)
             elif not self._is_away:
                 self._away, self._is_away = error, True
@@ -262,6 +262,7 @@ class Writer:
 
     def _spill(self) -> None:
         """Move sealed requests to disk, the caller holding the right to commit."""
+        self._is_stuck = True
         if self._spool is None:
             return
         with self._changed:
@@ -269,6 +270,7 @@ class Writer:
         for item in items:
             item.spill(self._spool)
         with self._changed:
+            self._is_stuck = False
             self._changed.notify_all()  # there is room again
 
     def _store(self, target: int) -> None:
@@ -299,7 +301,7 @@ class Writer:
         item.discard()
         with self._changed:
             self._pause = _FIRST_PAUSE
-            self._away, self._is_away = None, False
+            self._away, self._is_away, self._is_stuck = None, False, False
             if isinstance(self._error, _PASSING):
                 self._error = None  # what had failed is stored now
             self._remove_first()

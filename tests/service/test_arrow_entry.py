@@ -49,7 +49,20 @@ def body(**changes: Any) -> bytes:
     return encode_append(AppendRequest("batch", RUN, SCHEMA, tables))
 
 
-BODIES = [body(), body(dataset_type="pool", n_epoch=None, weights=None), encode_append(AppendRequest("b", RUN, SCHEMA))]
+def uncompressed(content: bytes) -> bytes:
+    """The same body with plain buffers, so that broken bytes reach lengths, offsets and text."""
+    header, parts = unpack(content)
+    plain = {}
+    for name, part in parts.items():
+        table = pa.ipc.open_stream(part).read_all()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        plain[name] = sink.getvalue()
+    return pack(header, plain)
+
+
+BODIES = [body(), uncompressed(body()), uncompressed(body(dataset_type="pool", n_epoch=None, weights=None))]
 
 
 @st.composite
@@ -237,6 +250,26 @@ def test_kinds_of_columns_that_rows_never_have_are_refused(column: pa.Array) -> 
     part = encode_table(pa.table({"input_id": column})).to_pybytes()
     with pytest.raises(InputError, match="inputs: "):
         decode_append(pack(header, {"inputs": part}), Allowance(ALLOWED_BYTES, ALLOWED_ROWS))
+
+
+@pytest.mark.parametrize(
+    ("offsets", "content"),
+    [
+        ([0, 3, 5, 10], b"abc\xff\xfefghij"),
+        ([0, 3, 5, 9000], b"abcdefghij"),
+        ([0, 5, 3, 10], b"abcdefghij"),
+        ([-8, 3, 5, 10], b"abcdefghij"),
+    ],
+    ids=["no UTF-8", "past its end", "backwards", "before its start"],
+)
+def test_strings_that_point_anywhere_are_refused(offsets: list[int], content: bytes) -> None:
+    tables = make_tables(["abc", "de", "fghij"])
+    right = uncompressed(encode_append(AppendRequest("batch", RUN, SCHEMA, tables)))
+    for old, new in ((struct.pack("<4i", 0, 3, 5, 10), struct.pack("<4i", *offsets)), (b"abcdefghij", content)):
+        assert old in right  # of the inputs and of their records
+        right = right.replace(old, new)
+    with pytest.raises(InputError, match="expected an Arrow IPC stream"):
+        decode_append(right, Allowance(ALLOWED_BYTES, ALLOWED_ROWS))
 
 
 def test_a_part_that_is_longer_than_its_stream_is_not_read_past_it() -> None:

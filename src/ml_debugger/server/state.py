@@ -15,6 +15,7 @@ from ml_debugger.server.metrics import Metrics
 from ml_debugger.service.contract import Service
 from ml_debugger.store.jobs import Jobs
 from ml_debugger.store.keys import Keys
+from ml_debugger.store.probe import check_commits
 from ml_debugger.store.workspace import Workspace, open_store
 
 __all__ = ["ServerState"]
@@ -42,8 +43,9 @@ class ServerState:
 
         Raises:
             ConfigError: If no store serves the location.
-            StoreError: If the workspace cannot be opened.
+            StoreError: If the workspace cannot be opened, or its object store would let writers overwrite each other.
         """
+        check_commits(config.location)
         workspace = open_store(config.location, config.database_url)
         engine = workspace.metadata.engine
         jobs = Jobs(engine)

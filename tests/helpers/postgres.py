@@ -67,6 +67,10 @@ class PostgresServer:
         url = URL.create("postgresql+psycopg", "postgres", self._password, "127.0.0.1", self.port, database)
         return url.render_as_string(hide_password=False)
 
+    def program(self, name: str) -> Path:
+        """A program of PostgreSQL, such as ``pg_isready``."""
+        return self._bin / name
+
     def new_database(self) -> str:
         """Create an empty database; returns its URL."""
         name = f"db_{uuid.uuid4().hex}"

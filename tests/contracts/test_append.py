@@ -26,7 +26,8 @@ def test_a_repeated_batch_is_stored_once(service: LocalService) -> None:
         assert not tables.append(key, request.tables[kind], Batch(request.batch_id))
 
 
-def test_a_retry_completes_a_half_written_append(service: LocalService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retry_completes_a_half_written_append(embedded: LocalService, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = embedded
     tables = make_tables(["a", "b"], n_units=2, labels=[0, 1])
     request = AppendRequest("half", RUN, SCHEMA, tables)
     store = service.workspace.tables

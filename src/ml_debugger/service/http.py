@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from ml_debugger.errors import MLDebuggerWarning, ServiceConnectionError, warn
 from ml_debugger.service import wire
+from ml_debugger.service.arguments import check_result_name, check_selector, plain_options
 from ml_debugger.service.bodies import JobBody, KeyBody, QueryAnswerBody, parse_body
 from ml_debugger.service.contract import (
     AppendRequest,
@@ -26,7 +27,6 @@ from ml_debugger.service.contract import (
     RunKey,
     ScanRequest,
 )
-from ml_debugger.service.plain import plain_options
 from ml_debugger.service.transport import Body, Target, Transport, check_endpoint
 from ml_debugger.types import Epoch
 
@@ -105,6 +105,7 @@ class HttpService:
             ServiceConnectionError: If nobody answers, or the rows broke off.
         """
         told: list[MLDebuggerWarning] = []
+        request = replace(request, n_epoch=check_selector(request.n_epoch))
         body = Body(wire.encode_scan(request), wire.FRAMES)
         with self._transport.stream("POST", wire.SCAN, body=body) as pieces:
             yield from wire.decode_rows(pieces, told)
@@ -121,7 +122,12 @@ class HttpService:
             InputError: If the result's name is taken, or the method is unknown.
             ServiceConnectionError: If nobody answers for longer than ``MLD_API_TIMEOUT``.
         """
-        request = replace(request, options=plain_options(request.options))
+        request = replace(
+            request,
+            options=plain_options(request.options),
+            n_epoch=check_selector(request.n_epoch),
+            result_name=check_result_name(request.result_name),
+        )
         job = self._job("POST", wire.EVALUATE, wire.encode_evaluation(request, uuid.uuid4().hex))
         try:
             job = self._wait(job, progress)
@@ -168,6 +174,7 @@ class HttpService:
             NotFoundError: If there is no such run or result.
             ConfigError: If the strategy or sampling is not valid.
         """
+        request = replace(request, n_epoch=check_selector(request.n_epoch))
         body = _json(wire.encode_query(request))
         answer = _parse(QueryAnswerBody, self._transport.request("POST", wire.QUERY, body=body))
         _warn_of(wire.decode_warnings(warning.model_dump() for warning in answer.warnings))
@@ -229,7 +236,7 @@ def _params(run: RunKey | None, n_epoch: Epoch, **names: str | None) -> dict[str
     found = {name: value for name, value in names.items() if value is not None}
     if run is not None:
         found |= {"model_name": run.model_name, "version_name": run.version_name}
-    return {**found, "n_epoch": wire.encode_epoch(n_epoch)}
+    return {**found, "n_epoch": wire.encode_epoch(check_selector(n_epoch))}
 
 
 def _json(content: Mapping[str, Any]) -> Body:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from ml_debugger import columns
 from ml_debugger.errors import ArchitectureMismatchError, InputError, NotFoundError
 from ml_debugger.service import results
+from ml_debugger.service.arguments import check_result_name, check_selector, plain_options
 from ml_debugger.service.contract import (
     AppendRequest,
     EvaluationRequest,
@@ -24,8 +25,7 @@ from ml_debugger.service.contract import (
     RunKey,
     ScanRequest,
 )
-from ml_debugger.service.labelled import check_selector, latest_epoch, select_labelled, tell_hidden_labels
-from ml_debugger.service.plain import plain_options
+from ml_debugger.service.labelled import latest_epoch, select_labelled, tell_hidden_labels
 from ml_debugger.service.registry import bind, conform, merge, require_model
 from ml_debugger.service.rows import Narrowing, RunRows
 from ml_debugger.store import Workspace, open_store
@@ -279,7 +279,7 @@ class LocalService:
         """A name reserved for a result, given back unless the result is complete at the end."""
         run, now = request.run, datetime.datetime.now(datetime.UTC)
         name = self._workspace.metadata.claim_result(
-            _result_name(request.result_name, f"{run.model_name}_{run.version_name}_{method}_{now:%Y%m%d}"),
+            check_result_name(request.result_name) or f"{run.model_name}_{run.version_name}_{method}_{now:%Y%m%d}",
             run.model_name,
             run.version_name,
             unique=request.result_name is None,
@@ -327,14 +327,6 @@ def _check_method(wanted: str, method: str) -> str:
     if wanted not in ("default", method):
         raise InputError(f"method_name: expected 'default' or {method!r}, got {wanted!r}")
     return method
-
-
-def _result_name(wanted: Any, default: str) -> str:
-    if wanted is None:
-        return default
-    if not isinstance(wanted, str) or not wanted.strip() or not wanted.isprintable():
-        raise InputError(f"result_name: expected a non-empty printable str, or None for a new name, got {wanted!r}")
-    return wanted
 
 
 def _of_epoch(found: list[ResultRow], n_epoch: Epoch) -> list[ResultRow]:

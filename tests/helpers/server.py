@@ -18,6 +18,8 @@ from ml_debugger.store.keys import Keys
 from ml_debugger.store.organisations import organisation_named
 
 START_SECONDS = 90
+STOP_SECONDS = 20
+ROOT = Path(__file__).parents[2]
 _KEY = re.compile(r"mldbg_\S+")
 _ADDRESS = re.compile(r"Listening on (\S+)")
 
@@ -90,16 +92,32 @@ def running_server(
     if database_url is not None:
         command += ["--database-url", database_url]
     with (folder / "output").open("wb") as output, (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
-        )
+        own = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        process = subprocess.Popen(command, stdout=output, stderr=log, env={**own, **_measuring(own)})
     server = RunningServer("", location, database_url, process, folder)
     try:
         server.endpoint = _wait_for_address(server)
         yield server
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _measuring(environment: Mapping[str, str]) -> dict[str, str]:
+    """What has a process measure its coverage, where this one does."""
+    coverage = sys.modules.get("coverage")
+    if coverage is None or coverage.Coverage.current() is None:
+        return {}
+    path = [str(ROOT / "tests" / "helpers" / "covered"), *filter(None, [environment.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(path),
+        "MEASURED_DATA": str(ROOT / ".coverage"),
+        "MEASURED_CONFIG": str(ROOT / "pyproject.toml"),
+    }
 
 
 def _wait_for_address(server: RunningServer) -> str:

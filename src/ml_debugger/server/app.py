@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ml_debugger import __version__
 from ml_debugger.errors import InputError, MLDebuggerError, NotFoundError
@@ -97,8 +98,14 @@ def _no_route(request: Request, error: Exception) -> JSONResponse:
         return error_answer(request, NotFoundError("there is nothing at this address; see /docs for what there is"))
     answer = error_answer(request, InputError(f"this address does not take {request.method}; see /docs"))
     answer.status_code = status
-    answer.headers.update((error.headers if isinstance(error, HTTPException) else None) or {})
+    answer.headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     return answer
+
+
+def _methods_at(request: Request) -> set[str]:
+    """What an address takes: each of its methods is a route."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return {method for route in routes for method in getattr(route, "methods", None) or ()}
 
 
 def _where(request: Request) -> dict[str, Any]:

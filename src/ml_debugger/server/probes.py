@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from ml_debugger.errors import MLDebuggerError, NotFoundError, ScopeError
 from ml_debugger.server.auth import Administrator, server_of
+from ml_debugger.server.description import answers
 from ml_debugger.server.logs import LOGGER
 from ml_debugger.server.metrics import CONTENT_TYPE_LATEST
 from ml_debugger.server.state import ServerState
@@ -41,7 +42,7 @@ async def readiness(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=answers({"description": "Figures."}))
 async def metrics(request: Request, key: Administrator) -> Response:
     """Figures for Prometheus. They are of the whole server, so only its own administrator sees them."""
     if key.organisation != DEFAULT_ORGANISATION:

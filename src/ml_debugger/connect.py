@@ -14,11 +14,12 @@ from ml_debugger.service.contract import RunKey, Service
 from ml_debugger.settings import expand_home, read_setting
 
 if TYPE_CHECKING:
+    from ml_debugger.service.copying import Place
     from ml_debugger.service.local import LocalService
     from ml_debugger.service.spool import Spool
     from ml_debugger.store import Workspace
 
-__all__ = ["Connection", "connect", "serve_workspace"]
+__all__ = ["Connection", "connect", "place_of", "serve_workspace"]
 
 _lock = threading.Lock()
 _services: dict[tuple[int, str, str], _Opened] = {}
@@ -141,6 +142,21 @@ def _local_service(location: str, database_url: str) -> Service:
             folder = os.open(location, os.O_RDONLY) if "://" not in location else None
             opened = _services[key] = _Opened(service, folder)
         return opened.service
+
+
+def place_of(connection: Connection) -> Place:
+    """What copying needs of the place that a connection leads to."""
+    from ml_debugger.service.copies import HttpCopies, LocalCopies
+    from ml_debugger.service.copying import Place
+    from ml_debugger.service.http import HttpService
+    from ml_debugger.service.local import LocalService
+
+    service = connection.service
+    if isinstance(service, HttpService):
+        return Place(service, HttpCopies(service))
+    if isinstance(service, LocalService):
+        return Place(service, LocalCopies(service))
+    raise TypeError(f"expected a service over a workspace or a server, got {type(service).__name__}")
 
 
 def serve_workspace(workspace: Workspace) -> LocalService:

@@ -14,10 +14,13 @@ from ml_debugger.errors import InputError
 
 __all__ = [
     "AppendHeader",
+    "ChecksumBody",
+    "ChecksumsBody",
     "EvaluationBody",
     "JobBody",
     "KeyBody",
     "ModelBody",
+    "ModelsBody",
     "QueryAnswerBody",
     "QueryBody",
     "RunBody",
@@ -178,10 +181,30 @@ class KeyBody(_Strict):
 
 
 class ModelBody(_Strict):
-    """What a model's name is bound to, and its versions."""
+    """What a model's name is bound to, and its versions, oldest first."""
 
+    model_name: str
     schema_: SchemaBody = Field(alias="schema")
     versions: tuple[str, ...]
+
+
+class ModelsBody(_Strict):
+    """Models by name."""
+
+    models: tuple[ModelBody, ...]
+
+
+class ChecksumBody(_Strict):
+    """Columns by kind of rows, over which to make checksums; the recordings are beside it."""
+
+    run: RunBody
+    columns: dict[Name, Annotated[tuple[Name, ...], Field(max_length=4096)]]
+
+
+class ChecksumsBody(_Strict):
+    """Rows and checksum (SHA-256) by kind."""
+
+    checksums: dict[str, tuple[int, str]]
 
 
 def parse_body(model: type[Body], content: bytes | str | dict[str, Any], what: str = "body") -> Body:

@@ -32,6 +32,7 @@ from ml_debugger.service.bodies import (
     SchemaBody,
     parse_body,
 )
+from ml_debugger.service.checksums import RESULT_TABLES
 from ml_debugger.service.contract import (
     AppendRequest,
     EvaluationRequest,
@@ -58,6 +59,7 @@ __all__ = [
     "decode_error",
     "decode_evaluation",
     "decode_query",
+    "decode_recordings",
     "decode_result",
     "decode_results",
     "decode_rows",
@@ -79,6 +81,8 @@ __all__ = [
     "encode_table",
     "encode_warnings",
     "pack",
+    "result_of",
+    "result_parts",
     "unpack",
 ]
 
@@ -93,11 +97,12 @@ SCAN: Final = "/v1/scan"  # POST framed ScanRequest: rows
 EVALUATE: Final = "/v1/evaluate"  # POST EvaluationBody: 202 and JobBody
 JOBS: Final = "/v1/jobs"  # GET /v1/jobs/{id}: JobBody; DELETE: cancel, JobBody
 RESULTS: Final = "/v1/results"  # GET, SelectorBody as parameters: one Arrow IPC stream, encode_results
-RESULT: Final = "/v1/result"  # GET, SelectorBody as parameters: framed ResultPayload
+RESULT: Final = "/v1/result"  # GET, SelectorBody as parameters: framed ResultPayload; PUT framed CopiedResult
 ERROR_MODEL: Final = "/v1/error-model"  # GET ?result_name=: bytes of the error model
 QUERY: Final = "/v1/query"  # POST QueryBody: QueryAnswerBody
+MODELS: Final = "/v1/models"  # GET ?model_name= or all: ModelsBody
+CHECKSUM: Final = "/v1/checksum"  # POST framed ChecksumRequest: ChecksumsBody
 
-_TABLES: Final = ("samples", "zones", "error_codes", "missed", "truths")
 _RECORDINGS: Final = "recording_ids"
 
 
@@ -161,11 +166,21 @@ def decode_scan(content: bytes | memoryview, allowance: Allowance | None = None)
         raise InputError(f"body: a scan has no parts {sorted(set(parts) - {_RECORDINGS})}")
     recordings = None
     if _RECORDINGS in parts:
-        table = decode_table(parts[_RECORDINGS], _RECORDINGS, allowance)
-        if table.schema.names != [_RECORDINGS] or table.schema.types != [pa.int64()]:
-            raise InputError(f"{_RECORDINGS}: expected one column of int64, got {table.schema.names}")
-        recordings = table[_RECORDINGS].combine_chunks()
+        recordings = decode_recordings(parts[_RECORDINGS], allowance)
     return ScanRequest(**{**_fields(body), "run": _run(body.run), "recording_ids": recordings})
+
+
+def decode_recordings(part: memoryview, allowance: Allowance | None = None) -> pa.Array:
+    """Numbers of recordings.
+
+    Raises:
+        InputError: If they are none.
+        TooLargeError: If there are more than is allowed.
+    """
+    table = decode_table(part, _RECORDINGS, allowance)
+    if table.schema.names != [_RECORDINGS] or table.schema.types != [pa.int64()] or table[_RECORDINGS].null_count:
+        raise InputError(f"{_RECORDINGS}: expected one column of int64 without nulls, got {table.schema}")
+    return pa.concat_arrays([pa.array([], pa.int64()), *table[_RECORDINGS].chunks])
 
 
 def encode_evaluation(request: EvaluationRequest, request_id: str) -> dict[str, Any]:
@@ -201,8 +216,13 @@ def decode_answer(body: QueryAnswerBody) -> QueryAnswer:
 
 def encode_result(payload: ResultPayload) -> bytes:
     """The body of a result."""
-    tables = {name: encode_table(getattr(payload, name)) for name in _TABLES}
-    return pack({"info": payload.info, "metrics": payload.metrics}, tables)
+    return pack(*result_parts(payload))
+
+
+def result_parts(payload: ResultPayload) -> tuple[dict[str, Any], dict[str, pa.Buffer]]:
+    """Header and parts of a result."""
+    tables = {name: encode_table(getattr(payload, name)) for name in RESULT_TABLES}
+    return {"info": payload.info, "metrics": payload.metrics}, tables
 
 
 def encode_results(listing: pa.Table) -> bytes:
@@ -221,12 +241,23 @@ def decode_result(content: bytes | memoryview, allowance: Allowance | None = Non
     Raises:
         InputError: If the body cannot be right.
     """
-    header, parts = unpack(content)
-    if set(header) != {"info", "metrics"} or set(parts) != set(_TABLES):
-        raise InputError(f"body: expected a result with info, metrics and {_TABLES}, got {[*header, *parts]}")
-    return ResultPayload(
-        header["info"], header["metrics"], **{name: decode_table(parts[name], name, allowance) for name in parts}
-    )
+    return result_of(*unpack(content), allowance)
+
+
+def result_of(
+    header: dict[str, Any], parts: dict[str, memoryview], allowance: Allowance | None = None
+) -> ResultPayload:
+    """The result of a header and its parts.
+
+    Raises:
+        InputError: If they cannot be right.
+    """
+    if set(header) != {"info", "metrics"} or set(parts) != set(RESULT_TABLES):
+        raise InputError(f"body: expected a result with info, metrics and {RESULT_TABLES}, got {[*header, *parts]}")
+    if not all(isinstance(part, dict) for part in header.values()):
+        raise InputError("body: expected info and metrics of a result to be objects")
+    tables = {name: decode_table(part, name, allowance) for name, part in parts.items()}
+    return ResultPayload(header["info"], header["metrics"], **tables)
 
 
 def encode_epoch(n_epoch: Epoch) -> str:

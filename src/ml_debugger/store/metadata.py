@@ -144,11 +144,19 @@ class Metadata:
                 number += 1
                 name = f"{result_name}_{number}"
 
-    def complete_result(self, result_name: str, info: Mapping[str, Any]) -> None:
-        """List a claimed result, its artefacts being written."""
+    def complete_result(
+        self,
+        result_name: str,
+        info: Mapping[str, Any],
+        times: tuple[datetime.datetime, datetime.datetime] | None = None,
+    ) -> None:
+        """List a claimed result, its artefacts being written; ``times`` are those of a result made elsewhere."""
         change = sa.update(results).where(self._mine(result_name))
+        values: dict[str, Any] = {"info": dict(info), "completed_at": utc_now()}
+        if times is not None:
+            values |= {"created_at": times[0], "completed_at": times[1]}
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
-            connection.execute(change.values(info=dict(info), completed_at=utc_now()))
+            connection.execute(change.values(**values))
 
     def release_result(self, result_name: str) -> None:
         """Give a claimed name back; a completed result stays."""

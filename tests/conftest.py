@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers.object_store import s3_server
 from tests.helpers.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from tests.helpers.server import RunningServer
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -33,6 +38,29 @@ def postgres() -> Iterator[PostgresServer]:
 def postgres_url(postgres: PostgresServer) -> str:
     """URL of a new, empty PostgreSQL database."""
     return postgres.new_database()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server for all tests, each with an organisation of its own; those that stop or kill it start one themselves."""
+    from tests.helpers.server import running_server
+
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def organisation() -> str:
+    """Name of a new organisation."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def served(server: RunningServer, organisation: str, monkeypatch: pytest.MonkeyPatch) -> RunningServer:
+    """The server of the environment, with a key for a new organisation."""
+    monkeypatch.setenv("MLD_API_ENDPOINT", server.endpoint)
+    monkeypatch.setenv("MLD_API_KEY", server.new_key(organisation))
+    return server
 
 
 @pytest.fixture(scope="session")

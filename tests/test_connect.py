@@ -93,12 +93,12 @@ def test_writers_are_not_kept_alive_by_their_registration() -> None:
 
 def test_an_endpoint_without_a_server_is_an_error_and_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLD_API_RETRIES", "0")
+    key = "mldbg_" + "secret"
     with pytest.raises(ConnectionError, match="nobody answers") as caught:
-        connect("http://127.0.0.1:1", "mldbg_secret")
+        connect("http://127.0.0.1:1", key)
     assert isinstance(caught.value, ServiceConnectionError)
-    shown = "".join(traceback.format_exception(caught.value))
-    assert "mldbg_secret" not in shown
-    assert "mldbg_secret" not in repr(connect("", "mldbg_secret"))
+    assert key not in "".join(traceback.format_exception(caught.value))
+    assert key not in repr(connect("", key))
 
 
 def test_a_home_that_is_given_wins_over_an_endpoint_in_the_environment(
@@ -120,10 +120,11 @@ def test_a_home_that_is_given_wins_over_an_endpoint_in_the_environment(
         ("http://host\r\nX-Injected: 1", "expected a URL such as"),
         ("https://user:secret@host", "without user, password"),
         ("https://host/?key=secret", "without user, password"),
+        ("https://user:secret word@host", "got one with an @"),
     ],
 )
 def test_endpoints_that_are_none_are_refused(endpoint: str, expected: str) -> None:
-    with pytest.raises(ConfigError, match=f"api_endpoint: {expected}"):
+    with pytest.raises(ConfigError, match=f"api_endpoint: .*{expected}"):
         connect(endpoint, "mldbg_key")
 
 

@@ -14,7 +14,7 @@ from ml_debugger.service.local import LocalService
 from ml_debugger.service.transport import Target
 from ml_debugger.store import Workspace, open_store
 from tests.helpers.object_store import BUCKET, s3_server
-from tests.helpers.server import RunningServer, running_server
+from tests.helpers.server import RunningServer
 
 EMBEDDED = ("folder", "memory", "s3")
 STORES = (*EMBEDDED, "server")
@@ -49,13 +49,6 @@ def s3_environment() -> Iterator[dict[str, str]]:
     pytest.importorskip("moto", reason="needs moto's S3 server")
     with s3_server() as environment:
         yield environment
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server for all tests; each has an organisation of its own there."""
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture(params=STORES)

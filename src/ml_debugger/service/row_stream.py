@@ -60,7 +60,9 @@ def decode_rows(pieces: Iterable[bytes], told: list[MLDebuggerWarning] | None = 
                 else:
                     count += batch.num_rows
                     yield batch
-    except (pa.ArrowInvalid, StopIteration, ValueError) as error:
+    except MLDebuggerError:
+        raise
+    except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
         raise ServiceConnectionError(f"the server's answer was cut after {count} rows: {error or 'no end'}") from None
     if "error" in end:
         raise decode_error(end)

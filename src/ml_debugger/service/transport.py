@@ -86,8 +86,9 @@ def check_endpoint(endpoint: str, key: str) -> None:
     """
     parts = _parts(endpoint)
     if parts is None:
+        got = "one with an @, which is not shown since it may hold a password" if "@" in endpoint else repr(endpoint)
         raise ConfigError(
-            f"api_endpoint: expected a URL such as https://mld.example.com or http://127.0.0.1:8000, got {endpoint!r}; "
+            f"api_endpoint: expected a URL such as https://mld.example.com or http://127.0.0.1:8000, got {got}; "
             "for the embedded mode unset MLD_API_ENDPOINT or pass api_endpoint=''"
         )
     if parts.username is not None or parts.query or parts.fragment:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from ml_debugger.errors import ConfigError, LicenseError, MLDebuggerError, ServerBusyError, ServiceConnectionError
 from ml_debugger.service.error_bodies import decode_error
@@ -252,13 +253,11 @@ class Transport:
 
         if self._client is None or self._pid != os.getpid():  # a forked child must not share connections
             self._pid = os.getpid()
-            local = _is_local(self._target.endpoint)
             self._client = httpx.Client(
                 base_url=self._target.endpoint.rstrip("/") + "/",
                 headers={"Authorization": f"Bearer {self._target.key}", "User-Agent": f"ml-debugger/{__version__}"},
                 timeout=httpx.Timeout(self._target.timeout, connect=self._target.connect_timeout),
-                trust_env=not local,  # no proxy stands between programs of one machine
-                transport=httpx.HTTPTransport(trust_env=not local, socket_options=_socket_options()),
+                transport=httpx.HTTPTransport(proxy=_proxy_of(self._target.endpoint), socket_options=_socket_options()),
             )
             weakref.finalize(self, _close_in, self._pid, self._client)
         return self._client
@@ -277,6 +276,15 @@ def _parts(endpoint: str) -> SplitResult | None:
 def _close_in(pid: int, client: httpx.Client) -> None:
     if pid == os.getpid():
         client.close()
+
+
+def _proxy_of(endpoint: str) -> str | None:
+    """The proxy that the environment names for an endpoint; none stands between programs of one machine."""
+    parts = urlsplit(endpoint)
+    if _is_local(endpoint) or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _socket_options() -> list[tuple[int, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import httpx
@@ -12,7 +12,15 @@ import pyarrow as pa
 import pytest
 
 from ml_debugger.service.contract import AppendRequest, QueryRequest, RunKey, ScanRequest
-from ml_debugger.service.wire import decode_rows, encode_append, encode_query, encode_scan
+from ml_debugger.service.wire import (
+    decode_results,
+    decode_rows,
+    encode_append,
+    encode_query,
+    encode_scan,
+    encode_table,
+    pack,
+)
 from tests.helpers.labelled import LABELLED_SCHEMA, labelled_tables
 from tests.helpers.rows import RUN, SCHEMA, make_tables
 from tests.helpers.server import RunningServer
@@ -63,6 +71,7 @@ class Victim:
     client: httpx.Client
     job: str
     key_id: str
+    recordings: pa.Array
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +83,8 @@ def victim(server: RunningServer) -> Iterator[Victim]:
         job = begin(client, {**FAST, "result_name": RESULT})
         assert wait(client, job, "done", "failed")[-1]["state"] == "done"
         (key,) = client.get("/v1/keys").json()["keys"]
-        yield Victim("victim", client, job, key["key_id"])
+        recordings = scan(client)["recording_id"].combine_chunks()
+        yield Victim("victim", client, job, key["key_id"], recordings)
 
 
 @pytest.fixture
@@ -128,6 +138,11 @@ def attempts(name: str, victim: Victim) -> dict[tuple[str, str], list[tuple[str,
                 ScanRequest(RUN, name, columns=(name,)),
             )
         ],
+        ("GET", "/v1/models"): [("/v1/models", {"params": {"model_name": name}}), ("/v1/models", {})],
+        ("POST", "/v1/checksum"): [
+            ("/v1/checksum", {"content": checksum_of(one, victim.recordings)}) for one in (run, RUN)
+        ],
+        ("PUT", "/v1/result"): [("/v1/result", {"content": result_named(name)})],
         # each starts a process, so only a few of the names
         ("POST", "/v1/evaluate"): [
             ("/v1/evaluate", {"json": {"run": {"model_name": name, "version_name": name}, "result_name": name}}),
@@ -145,6 +160,17 @@ def attempts(name: str, victim: Victim) -> dict[tuple[str, str], list[tuple[str,
             ("/v1/append", {"content": encode_append(AppendRequest(name or "b", run, SCHEMA))}),
         ],
     }
+
+
+def checksum_of(run: RunKey, recordings: pa.Array) -> bytes:
+    header = {"run": asdict(run), "columns": {"inputs": ["input_id"]}}
+    return pack(header, {"recording_ids": encode_table(pa.table({"recording_ids": recordings}))})
+
+
+def result_named(name: str) -> bytes:
+    nothing = {table: encode_table(pa.table({})) for table in ("samples", "zones", "error_codes", "missed", "truths")}
+    info = {"result_name": name, "model_name": RUN.model_name, "version_name": RUN.version_name}
+    return pack({"info": info, "metrics": {}}, {**nothing, "error_model": b"nothing"})
 
 
 def test_every_route_is_tried(server: RunningServer, victim: Victim) -> None:
@@ -170,8 +196,14 @@ def test_no_name_leads_into_another_organisation(
             if answer.status_code == 200 and route == "/v1/scan":
                 assert list(decode_rows([answer.content])) == []
             elif answer.status_code == 200 and route == "/v1/results":
-                assert sum(batch.num_rows for batch in decode_rows([answer.content])) == 0
-            elif route in ("/v1/result", "/v1/error-model", "/v1/query") or "jobs/" in route or "keys/" in route:
+                assert decode_results(answer.content).num_rows == 0
+            elif route == "/v1/models":
+                assert answer.json() == {"models": []}
+            elif (
+                route in ("/v1/result", "/v1/error-model", "/v1/query", "/v1/checksum")
+                or "jobs/" in route
+                or "keys/" in route
+            ):
                 assert answer.status_code in (404, 405, 422), (method, path, answer.text)
     page = thief.get(f"/results/{RESULT}")
     assert page.status_code == 404
@@ -279,7 +311,9 @@ def test_a_header_of_the_client_says_nothing_of_the_organisation(victim: Victim,
 def test_nothing_is_told_of_where_files_are(server: RunningServer, thief: httpx.Client) -> None:
     texts = [
         thief.request(method, path, **content).text
-        for (method, _), requests in attempts("x", Victim("victim", thief, "/v1/jobs/x", "x")).items()
+        for (method, _), requests in attempts(
+            "x", Victim("victim", thief, "/v1/jobs/x", "x", pa.array([], pa.int64()))
+        ).items()
         for path, content in requests
     ]
     assert not [text for text in texts if server.location in text or re.search(r"sqlite|\.db\b", text)]

@@ -15,7 +15,7 @@ from starlette.routing import Match
 
 from ml_debugger import __version__
 from ml_debugger.errors import InputError, MLDebuggerError, NotFoundError
-from ml_debugger.server import evaluations, keys, pages, probes, results, rows
+from ml_debugger.server import copies, evaluations, keys, pages, probes, results, rows
 from ml_debugger.server.answers import error_answer
 from ml_debugger.server.config import ServerConfig
 from ml_debugger.server.logs import LOGGER
@@ -60,7 +60,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     )
     app.state.server = server
     app.state.limiters = {}
-    for module in (rows, evaluations, results, keys, probes, pages):
+    for module in (rows, evaluations, results, copies, keys, probes, pages):
         app.include_router(module.router)
     app.add_exception_handler(MLDebuggerError, _ours)
     app.add_exception_handler(RequestValidationError, _unreadable)
@@ -69,7 +69,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(config.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(Observed, metrics=server.metrics)

@@ -9,7 +9,17 @@ from pydantic import BaseModel
 from ml_debugger.service.bodies import SelectorBody
 from ml_debugger.service.wire import BYTES, FRAMES, JSON, ROWS
 
-__all__ = ["BYTES_ANSWER", "FRAMED", "SELECTOR", "answers", "framed_body", "json_answer", "json_body", "rows_of"]
+__all__ = [
+    "BYTES_ANSWER",
+    "FRAMED",
+    "SELECTOR",
+    "answers",
+    "framed_body",
+    "json_answer",
+    "json_body",
+    "parameter",
+    "rows_of",
+]
 
 FRAMED: Final = "recording_ids"
 BYTES_ANSWER: Final = {"description": "An error model.", "content": {BYTES: {"schema": {"type": "string"}}}}
@@ -63,14 +73,15 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema_of(model)}}}}
 
 
-def framed_body(model: type[BaseModel], parts: str) -> dict[str, Any]:
+def framed_body(model: type[BaseModel] | None, parts: str) -> dict[str, Any]:
     """A framed body: its header is described, its parts are Arrow IPC streams."""
-    schema = {
+    schema: dict[str, Any] = {
         "type": "string",
         "format": "binary",
         "description": f"Frames (see the guide): a JSON header, and Arrow IPC streams: {parts}.",
-        "x-header": schema_of(model),
     }
+    if model is not None:
+        schema["x-header"] = schema_of(model)
     return {"requestBody": {"required": True, "content": {FRAMES: {"schema": schema}}}}
 
 
@@ -90,7 +101,8 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def _parameter(name: str, text: str) -> dict[str, Any]:
+def parameter(name: str, text: str) -> dict[str, Any]:
+    """A parameter of an address, read by hand."""
     limits = {"type": "string", "maxLength": 1024}
     return {"name": name, "in": "query", "required": False, "schema": limits, "description": text}
 
@@ -102,4 +114,4 @@ _TEXTS: Final = {
     "method_name": "Evaluation method.",
     "n_epoch": "A number, latest (default), all, or none for rows without one.",
 }
-SELECTOR: Final = {"parameters": [_parameter(name, _TEXTS[name]) for name in SelectorBody.model_fields]}
+SELECTOR: Final = {"parameters": [parameter(name, _TEXTS[name]) for name in SelectorBody.model_fields]}

@@ -102,7 +102,7 @@ async def list_of_results(request: Request) -> Response:
     key = await _visitor(request)
     if isinstance(key, Response):
         return key
-    metadata = server_of(request).workspace.metadata.of(key.organisation)
+    metadata = server_of(request).place(key.organisation).metadata
     found = (await at_length(request, metadata.results))[::-1]
     rows = [
         {

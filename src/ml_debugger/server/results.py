@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from ml_debugger import __version__
 from ml_debugger.errors import InputError, collect_warnings
-from ml_debugger.server.answers import rows_answer, told_rows
 from ml_debugger.server.auth import Reader, server_of
 from ml_debugger.server.bodies import received
 from ml_debugger.server.description import BYTES_ANSWER, SELECTOR, answers, json_answer, json_body, rows_of
@@ -20,7 +18,16 @@ from ml_debugger.server.threads import at_length
 from ml_debugger.service import wire
 from ml_debugger.service.bodies import KeyBody, QueryAnswerBody, QueryBody, SelectorBody, parse_body
 from ml_debugger.service.contract import RunKey
-from ml_debugger.service.wire import BYTES, FRAMES, decode_epoch, decode_query, encode_answer, encode_result
+from ml_debugger.service.wire import (
+    BYTES,
+    FRAMES,
+    ROWS,
+    decode_epoch,
+    decode_query,
+    encode_answer,
+    encode_result,
+    encode_results,
+)
 from ml_debugger.store.organisations import shown_organisation
 
 __all__ = ["router"]
@@ -47,14 +54,13 @@ async def about_key(request: Request, key: Reader) -> JSONResponse:
 )
 async def list_results(request: Request, key: Reader) -> Response:
     """List the results of a run, oldest first."""
-    wanted, server = _selector(request), server_of(request)
+    wanted = _selector(request)
     run = _run(wanted)
     if run is None:
         raise InputError("model_name, version_name: expected both, since results are listed by run")
-    service = server.service(key.organisation)
+    service = server_of(request).service(key.organisation)
     found = await at_length(request, service.list_results, run, wanted.result_name, wanted.method_name, wanted.n_epoch)
-    batches = found.to_batches() or [pa.RecordBatch.from_pylist([], found.schema)]
-    return await rows_answer(request, told_rows(server, batches, []))
+    return Response(encode_results(found), media_type=ROWS)
 
 
 @router.get(wire.RESULT, response_class=Response, responses=answers(_FRAMED), openapi_extra=SELECTOR)

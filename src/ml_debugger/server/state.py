@@ -34,7 +34,7 @@ class ServerState:
     gates: Gates
     reports: OrderedDict[tuple[str, str, str], str] = field(default_factory=OrderedDict)
     drawing: threading.Lock = field(default_factory=threading.Lock)
-    _services: dict[str, Service] = field(default_factory=dict)
+    _places: dict[str, Workspace] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -51,12 +51,16 @@ class ServerState:
         jobs = Jobs(engine)
         return cls(config, workspace, Keys(engine), jobs, Metrics(), Attempts(), Gates(config.limits))
 
+    def place(self, organisation: str) -> Workspace:
+        """The workspace as an organisation sees it; what is known of its tables is kept."""
+        with self._lock:
+            if organisation not in self._places:
+                self._places[organisation] = self.workspace.of(organisation)
+            return self._places[organisation]
+
     def service(self, organisation: str) -> Service:
         """The seven calls as an organisation has them."""
-        with self._lock:
-            if organisation not in self._services:
-                self._services[organisation] = serve_workspace(self.workspace.of(organisation))
-            return self._services[organisation]
+        return serve_workspace(self.place(organisation))
 
     def without_places(self, error: MLDebuggerError) -> MLDebuggerError:
         """An error of the same class that does not say where the server keeps its files and database."""

@@ -25,6 +25,7 @@ from ml_debugger.server.state import ServerState
 
 __all__ = ["create_app"]
 
+_MODULES = (rows, evaluations, results, copies, keys, probes, pages)
 _ABOUT = """Seven calls, the same as in process. Rows travel as Arrow IPC streams with zstd, the rest as JSON.
 Every error is `{"error": {"code", "message"}}`."""
 
@@ -60,7 +61,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     )
     app.state.server = server
     app.state.limiters = {}
-    for module in (rows, evaluations, results, copies, keys, probes, pages):
+    for module in _MODULES:
         app.include_router(module.router)
     app.add_exception_handler(MLDebuggerError, _ours)
     app.add_exception_handler(RequestValidationError, _unreadable)
@@ -104,7 +105,8 @@ def _no_route(request: Request, error: Exception) -> JSONResponse:
 
 def _methods_at(request: Request) -> set[str]:
     """What an address takes: each of its methods is a route."""
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    every = [route for module in _MODULES for route in module.router.routes]
+    routes = [route for route in every if route.matches(request.scope)[0] != Match.NONE]
     return {method for route in routes for method in getattr(route, "methods", None) or ()}
 
 

@@ -13,7 +13,7 @@ from ml_debugger.server.config import Limits
 __all__ = ["Gate", "Gates"]
 
 _STREAMS: Final = 32
-_PAGES: Final = 2
+_PAGES: Final = 8
 _CALLS: Final = 64
 
 

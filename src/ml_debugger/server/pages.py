@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from ml_debugger.errors import LicenseError, MLDebuggerError
+from ml_debugger.errors import InputError, LicenseError, MLDebuggerError
 from ml_debugger.evaluator import Result
 from ml_debugger.server.auth import SESSION_COOKIE, key_of, server_of, verify_key
 from ml_debugger.server.bodies import received
@@ -65,7 +65,7 @@ async def login(request: Request) -> Response:
     """Take a key, give a session."""
     _check_same_site(request)
     async with received(request, _FORM_BYTES) as content:
-        fields = parse_qs(bytes(content).decode("utf-8", "replace"), max_num_fields=4)
+        fields = _fields(bytes(content))
     target = _next_page(fields.get("next", [""])[0])
     server = server_of(request)
     try:
@@ -129,8 +129,7 @@ async def report(request: Request, result_name: str) -> Response:
     server = server_of(request)
     try:
         check_text(result_name)
-        with server.gates.pages.through():
-            return _page(await at_length(request, _report, server, key.organisation, result_name))
+        return _page(await at_length(request, _report, server, key.organisation, result_name))
     except MLDebuggerError as error:
         if not _is_browser(request):
             raise
@@ -143,7 +142,9 @@ def _report(server: ServerState, organisation: str, result_name: str) -> str:
     service = server.service(organisation)
     payload = service.get_result(result_name)
     of = (organisation, result_name, str(payload.info["completed_at"]))
-    with server.drawing:  # pictures are drawn in a theme that is the process's own
+    if of in server.reports:
+        return server.reports[of]
+    with server.gates.pages.through(), server.drawing:  # pictures are drawn in a theme that is the process's own
         reports = server.reports
         if of not in reports:
             with tempfile.TemporaryDirectory() as folder:
@@ -171,6 +172,13 @@ async def _visitor(request: Request) -> KeyRow | Response:
         return RedirectResponse(f"/login?next={quote(request.url.path, safe='/')}", 303)
     row: KeyRow = request.state.key
     return row
+
+
+def _fields(content: bytes) -> dict[str, list[str]]:
+    try:
+        return parse_qs(content.decode(), max_num_fields=4)
+    except ValueError:
+        raise InputError("body: expected the form of /login") from None
 
 
 def _page(html: str, status: int = 200) -> HTMLResponse:

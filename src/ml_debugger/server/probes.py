@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -15,7 +14,7 @@ from ml_debugger.server.logs import LOGGER
 from ml_debugger.server.metrics import CONTENT_TYPE_LATEST
 from ml_debugger.server.state import ServerState
 from ml_debugger.server.threads import quickly
-from ml_debugger.store.database import reading
+from ml_debugger.store.database import revision
 from ml_debugger.store.failures import store_errors
 from ml_debugger.store.organisations import DEFAULT_ORGANISATION
 
@@ -56,11 +55,8 @@ async def metrics(request: Request, key: Administrator) -> Response:
 
 
 def _look(server: ServerState) -> None:
-    with (
-        store_errors("read the database", server.workspace.location),
-        reading(server.workspace.metadata.engine) as connection,
-    ):
-        connection.execute(sa.text("SELECT 1"))
+    with store_errors("read the database", server.workspace.location):
+        revision(server.workspace.metadata.engine)
     try:
         server.workspace.artifacts.get("readyz", "probe")
     except NotFoundError:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
 
@@ -30,12 +31,22 @@ class Client:
     worker: int
     process: subprocess.Popen[str]
     said: list[dict[str, Any]] = field(default_factory=list)
+    listener: threading.Thread | None = None
 
     def listen(self) -> None:
         """Keep what it says, until it ends."""
-        stdout: IO[str] = self.process.stdout  # type: ignore[assignment]
-        for line in stdout:
+        for line in self.process.stdout or ():
             self.said.append(json.loads(line))
+
+    def end(self) -> None:
+        """Kill it if it still runs, and hear its last words."""
+        self.process.kill()
+        self.process.wait()
+        if self.listener is not None:
+            self.listener.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     @property
     def acknowledged(self) -> int:
@@ -70,24 +81,25 @@ def start_clients(number: int, arguments: Sequence[str], environment: Mapping[st
                 stderr=errors,
                 text=True,
             )
-        clients.append(Client(worker, process))
-        threading.Thread(target=clients[-1].listen, daemon=True).start()
+        client = Client(worker, process)
+        client.listener = threading.Thread(target=client.listen, daemon=True)
+        client.listener.start()
+        clients.append(client)
     while not all(client.said or client.process.poll() is not None for client in clients):
         threading.Event().wait(0.05)
     for client in clients:
-        client.process.stdin.write("\n")
-        client.process.stdin.flush()
+        if client.process.stdin is not None:
+            client.process.stdin.write("\n")
+            client.process.stdin.flush()
     return clients
 
 
 def wait_for(clients: Sequence[Client], seconds: float) -> None:
     """Wait until every client has ended; kill those that do not."""
     for client in clients:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             client.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            client.process.kill()
-            client.process.wait()
+        client.end()
 
 
 @dataclass(frozen=True)

@@ -173,8 +173,7 @@ def tracing(server: Restarted, folder: Path, endpoint: str | None = None) -> Ite
         yield clients
     finally:
         for client in clients:
-            client.process.kill()
-            client.process.wait()
+            client.end()
         server.kill()
 
 

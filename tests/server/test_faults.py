@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ def test_the_check_finds_lost_rows(tmp_path: Path) -> None:
         with faults.tracing(server, folder) as clients:
 
             def fault(_pause: float) -> None:
-                if not any(client.acknowledged for client in clients):
-                    return
+                while not any(client.acknowledged for client in clients):
+                    time.sleep(0.1)
                 server.kill()
                 shutil.rmtree(folder / "workspace" / "tables", ignore_errors=True)
                 server.start()

@@ -69,9 +69,9 @@ def test_the_embedded_mode_is_an_organisation(tmp_path: Path) -> None:
 
 def test_no_two_organisations_share_a_folder() -> None:
     names = ["", "a", "a-b", "tables", "results", "organisations", "metadata", "x" * 63]
-    places = [organisation_place("/root", name) for name in names]
+    places = [organisation_place("place", name) for name in names]
     assert len(set(places)) == len(names)
-    inside = [place for place in places[1:] if not place.startswith("/root/organisations/")]
+    inside = [place for place in places[1:] if not place.startswith("place/organisations/")]
     assert not inside
 
 

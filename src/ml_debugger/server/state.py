@@ -64,10 +64,9 @@ class ServerState:
 
     def without_places(self, error: MLDebuggerError) -> MLDebuggerError:
         """An error of the same class that does not say where the server keeps its files and database."""
-        text, hidden = str(error), str(error)
-        for place, instead in (
-            (self.workspace.location, "the server's store"),
-            (self.workspace.metadata.engine.url.render_as_string(hide_password=True), "the server's database"),
-        ):
-            hidden = hidden.replace(place, instead)
+        text = str(error)
+        hidden = text.replace(self.workspace.location, "the server's store")
+        tried, of_database, _ = text.partition(f" in {self.workspace.metadata.engine.url.render_as_string()}")
+        if of_database:  # what drivers say names hosts, ports and accounts
+            hidden = f"{tried} in the server's database; the server's log has more; the same request may succeed later"
         return error if hidden == text else type(error)(hidden)

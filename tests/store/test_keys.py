@@ -51,6 +51,9 @@ def test_a_key_is_long_random_and_kept_as_a_hash_only(keys: Keys) -> None:
 def test_a_key_is_known_again(keys: Keys) -> None:
     made, row = keys.create("team", "anna", "write", utc_now() + HOUR)
     assert keys.verify(made) == row
+    east = datetime.timezone(2 * HOUR)
+    other, _ = keys.create("team", "anna", "write", datetime.datetime(2999, 1, 1, 10, tzinfo=east))
+    assert keys.verify(other).expires_at == datetime.datetime(2999, 1, 1, 8, tzinfo=datetime.UTC)
     assert (row.organisation, row.scope, row.revoked_at) == ("team", "write", None)
     assert [row.allows(scope) for scope in ("read", "write", "admin")] == [True, True, False]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -12,7 +14,8 @@ from ml_debugger.cli.serve import DatabaseUrl, Store
 from ml_debugger.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_debugger.store import Workspace
+    from sqlalchemy.engine import Engine
+
     from ml_debugger.store.keys import KeyRow
 
 __all__ = ["db", "keys"]
@@ -44,8 +47,8 @@ def create_key(  # an argument for each option of the command line
     from ml_debugger.store.keys import Keys
     from ml_debugger.store.organisations import organisation_named, shown_organisation
 
-    engine = _workspace(store, database_url).metadata.engine
-    key, row = Keys(engine).create(organisation_named(organisation), name, scope, _moment(expires))
+    with _database(store, database_url) as engine:
+        key, row = Keys(engine).create(organisation_named(organisation), name, scope, _moment(expires))
     until = "does not expire" if row.expires_at is None else f"expires {row.expires_at:%Y-%m-%d %H:%M} UTC"
     typer.echo(
         f"Key {row.key_id} of organisation {shown_organisation(row.organisation)}: {row.scope}, {until}. "
@@ -69,7 +72,8 @@ def list_keys(
     from ml_debugger.store.organisations import organisation_named, shown_organisation
 
     wanted = None if organisation is None else organisation_named(organisation)
-    rows = Keys(_workspace(store, database_url).metadata.engine).list(wanted)
+    with _database(store, database_url) as engine:
+        rows = Keys(engine).list(wanted)
     if not rows:
         typer.echo("No key yet: `mldebugger serve` makes the first, `mldebugger keys create` others.", err=True)
         return
@@ -96,7 +100,8 @@ def revoke_key(
     """Have a key refused from now on, by running servers too."""
     from ml_debugger.store.keys import Keys
 
-    row = Keys(_workspace(store, database_url).metadata.engine).revoke(key_id)
+    with _database(store, database_url) as engine:
+        row = Keys(engine).revoke(key_id)
     typer.echo(f"Key {row.key_id} ({row.name}) is revoked.")
 
 
@@ -106,19 +111,25 @@ def upgrade(store: Store = None, database_url: DatabaseUrl = None) -> None:
     from ml_debugger.store.database import revision
     from ml_debugger.store.migrations import HEAD
 
-    engine = _workspace(store, database_url).metadata.engine
-    shown = engine.url.render_as_string(hide_password=True)
-    typer.echo(f"The database {shown} is at revision {revision(engine)}, the newest of this version ({HEAD}).")
+    with _database(store, database_url) as engine:
+        shown = engine.url.render_as_string(hide_password=True)
+        typer.echo(f"The database {shown} is at revision {revision(engine)}, the newest of this version ({HEAD}).")
 
 
-def _workspace(store: str | None, database_url: str | None) -> Workspace:
+@contextmanager
+def _database(store: str | None, database_url: str | None) -> Iterator[Engine]:
+    """The metadata database of a workspace, which is opened, and brought up to date."""
     from ml_debugger.settings import expand_home, read_setting
     from ml_debugger.store import open_store
 
     location = expand_home(read_setting("MLD_HOME", store))
     if location.startswith("memory:"):
         raise InputError("store: expected the folder or object store of a server, got memory://, which keeps nothing")
-    return open_store(location, read_setting("MLD_DATABASE_URL", database_url) or None)
+    engine = open_store(location, read_setting("MLD_DATABASE_URL", database_url) or None).metadata.engine
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _state(row: KeyRow) -> str:

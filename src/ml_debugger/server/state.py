@@ -45,8 +45,8 @@ class ServerState:
             ConfigError: If no store serves the location.
             StoreError: If the workspace cannot be opened, or its object store would let writers overwrite each other.
         """
-        check_commits(config.location)
         workspace = open_store(config.location, config.database_url)
+        check_commits(config.location)
         engine = workspace.metadata.engine
         jobs = Jobs(engine)
         return cls(config, workspace, Keys(engine), jobs, Metrics(), Attempts(), Gates(config.limits))

@@ -77,6 +77,7 @@ class Keys:
             StoreError: If the database cannot be written.
         """
         _check(name, scope, expires_at)
+        expires_at = None if expires_at is None else expires_at.astimezone(datetime.UTC)  # SQLite keeps no zone
         with store_errors("write keys", self._shown), self._engine.begin() as connection:
             insert_new(connection, organisations, {"organisation": organisation, "created_at": utc_now()})
             return _insert(connection, organisation, name, scope, expires_at)

@@ -14,6 +14,7 @@ from ml_debugger.server.auth import Reader, Writer, server_of
 from ml_debugger.server.bodies import received
 from ml_debugger.server.description import FRAMED, answers, framed_body, json_answer, parameter
 from ml_debugger.server.names import check_text
+from ml_debugger.server.results import selector
 from ml_debugger.server.state import ServerState
 from ml_debugger.server.threads import at_length
 from ml_debugger.service import wire
@@ -31,12 +32,11 @@ _STORED = {"description": "Stored, or there already with the same content."}
 @router.get(wire.MODELS, responses=answers(json_answer(ModelsBody, "The models.")), openapi_extra=_NAME)
 async def list_models(request: Request, key: Reader) -> JSONResponse:
     """What the organisation has traced: models, what they are, and their versions."""
-    names = request.query_params.getlist("model_name")
-    if len(names) > 1 or set(request.query_params) > {"model_name"}:
-        raise InputError("parameters: expected at most model_name, once")
-    check_text(names)
+    wanted = selector(request)
+    if wanted.model_fields_set - {"model_name"}:
+        raise InputError("parameters: expected at most model_name")
     copies = _copies(server_of(request), key.organisation)
-    return JSONResponse(await at_length(request, lambda: encode_models(copies.models(*names))))
+    return JSONResponse(await at_length(request, lambda: encode_models(copies.models(wanted.model_name))))
 
 
 @router.post(

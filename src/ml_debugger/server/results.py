@@ -30,7 +30,7 @@ from ml_debugger.service.wire import (
 )
 from ml_debugger.store.organisations import shown_organisation
 
-__all__ = ["router"]
+__all__ = ["router", "selector"]
 
 router = APIRouter(tags=["results"])
 _FRAMED = {"description": "A result.", "content": {FRAMES: {"schema": {"type": "string", "format": "binary"}}}}
@@ -54,7 +54,7 @@ async def about_key(request: Request, key: Reader) -> JSONResponse:
 )
 async def list_results(request: Request, key: Reader) -> Response:
     """List the results of a run, oldest first."""
-    wanted = _selector(request)
+    wanted = selector(request)
     run = _run(wanted)
     if run is None:
         raise InputError("model_name, version_name: expected both, since results are listed by run")
@@ -66,7 +66,7 @@ async def list_results(request: Request, key: Reader) -> Response:
 @router.get(wire.RESULT, response_class=Response, responses=answers(_FRAMED), openapi_extra=SELECTOR)
 async def get_result(request: Request, key: Reader) -> Response:
     """A result by name, or the newest of a run."""
-    wanted, service = _selector(request), server_of(request).service(key.organisation)
+    wanted, service = selector(request), server_of(request).service(key.organisation)
 
     def read() -> bytes:
         return encode_result(service.get_result(wanted.result_name, _run(wanted), wanted.n_epoch))
@@ -78,7 +78,7 @@ async def get_result(request: Request, key: Reader) -> Response:
 @router.get(wire.ERROR_MODEL, response_class=Response, responses=answers(BYTES_ANSWER), openapi_extra=SELECTOR)
 async def get_error_model(request: Request, key: Reader) -> Response:
     """The error model of a result, as it is stored."""
-    wanted, service = _selector(request), server_of(request).service(key.organisation)
+    wanted, service = selector(request), server_of(request).service(key.organisation)
     if wanted.result_name is None:
         raise InputError("result_name: expected the name of a result, got none")
     name = wanted.result_name
@@ -105,7 +105,7 @@ def _query(server: ServerState, organisation: str, content: bytes) -> dict[str, 
     return encode_answer(answer, told)
 
 
-def _selector(request: Request) -> SelectorBody:
+def selector(request: Request) -> SelectorBody:
     """Which results, from the parameters of the address.
 
     Raises:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from base64 import b64decode
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -107,9 +107,10 @@ class RememberingS3:
         self.starts += 1
         self.proxy.target = free_port()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.proxy.target)],
+            [sys.executable, "-m", "benchmarks.server.recording_s3", "-H", "127.0.0.1", "-p", str(self.proxy.target)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[2],
             env={**os.environ, "MOTO_ENABLE_RECORDING": "1", "MOTO_RECORDER_FILEPATH": str(recording)},
         )
         self._wait()
@@ -129,11 +130,13 @@ class RememberingS3:
         raise RuntimeError("moto's server did not start")
 
     def _replay(self, recording: Path) -> None:
-        for line in recording.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the last line, cut by the kill
+        *lines, last = recording.read_text().split("\n")
+        if last:
+            with suppress(ValueError):  # cut by the kill
+                json.loads(last)
+                lines.append(last)
+        for line in filter(None, lines):
+            entry = json.loads(line)
             if entry["method"] in _CHANGES:
                 body = b64decode(entry["body"]) if entry["body_encoded"] else entry["body"].encode()
                 url = urlsplit(entry["url"])

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,22 @@ def test_work_goes_on_while_the_server_is_away_in_bounded_memory(sink: Sink, spo
     writer.flush()
     assert sink.ids == names, "in order, each once"
     assert spool.entries() == []
+
+
+def test_nobody_waits_for_the_next_try_to_have_room(sink: Sink, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml_debugger.recording.writer._FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("ml_debugger.recording.writer._LONGEST_PAUSE", 60.0)
+    writer = make_writer(sink, spool, buffer_rows=1)
+    sink.failure = ServiceConnectionError("away")
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpoolWarning)
+        for number in range(12):
+            put(writer, f"id{number}")
+    assert time.monotonic() - start < 30
+    sink.failure = None
+    writer.flush()
+    assert len(sink.ids) == 12
 
 
 def test_the_background_sends_what_waits_when_the_server_is_back(sink: Sink, spool: Spool) -> None:

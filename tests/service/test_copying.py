@@ -329,6 +329,7 @@ def test_a_null_is_no_value_and_what_lies_behind_it_does_not_count() -> None:
     assert checksum(pa.array([["a"], []], pa.list_(pa.string()))) != checksum(
         pa.array([[], ["a"]], pa.list_(pa.string()))
     )
+    assert checksum(pa.array([0, None], pa.int64())) != checksum(pa.array([None, 0], pa.int64()))
     assert checksum(pa.array(["ab", "c"])) != checksum(pa.array(["a", "bc"]))
     assert checksum(pa.array([None, True])) != checksum(pa.array([None, False]))
     assert checksum(pa.nulls(2)) != checksum(pa.nulls(3))

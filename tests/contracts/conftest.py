@@ -63,7 +63,7 @@ def embedded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     return make_place(request.param, request, tmp_path, monkeypatch).open()
 
 
-@pytest.fixture(params=["folder", "server", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["folder", *(pytest.param(store, marks=pytest.mark.slow) for store in ("server", "s3"))])
 def shared_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A new workspace in each kind of store that several processes can share."""
     return make_place(request.param, request, tmp_path, monkeypatch)

@@ -172,7 +172,7 @@ def _with_text_label() -> dict[str, pa.Table]:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        (_without("score"), "missing or unknown"),
+        (_without("score"), r"missing, unknown or repeated \['score'\]"),
         (make_tables(["b"], fields={"undeclared": [1]}), "undeclared"),
         (_with_null_label(), "'label' has nulls"),
         (_with_text_label(), "types of the table"),

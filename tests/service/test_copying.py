@@ -11,11 +11,25 @@ import pytest
 
 from ml_debugger import columns
 from ml_debugger.connect import Connection, connect, place_of
-from ml_debugger.errors import ArchitectureMismatchError, InputError, NotFoundError, ServiceConnectionError, StoreError
-from ml_debugger.service import copying
+from ml_debugger.errors import (
+    ArchitectureMismatchError,
+    InputError,
+    NotFoundError,
+    ServiceConnectionError,
+    StoreError,
+    TooLargeError,
+)
+from ml_debugger.service import copying, wire
+from ml_debugger.service.arrow_bounds import Allowance
 from ml_debugger.service.checksums import COPIED_KINDS, read_kind, result_checksum, rows_checksum
 from ml_debugger.service.contract import EvaluationRequest, RunKey, ScanRequest
-from ml_debugger.service.copies import CopiedResult, LocalCopies
+from ml_debugger.service.copies import (
+    CopiedResult,
+    LocalCopies,
+    decode_checksums_request,
+    decode_copied_result,
+    encode_models,
+)
 from ml_debugger.service.copying import Place, copy_result, copy_run
 from ml_debugger.service.local import LocalService
 from tests.helpers.labelled import LABELLED_SCHEMA, labelled_tables
@@ -356,3 +370,29 @@ def test_what_is_no_place_is_refused(tmp_path: Path, served: RunningServer) -> N
     with pytest.raises(TypeError, match="expected a service over a workspace or a server"):
         place_of(Connection("nowhere", object()))  # type: ignore[arg-type]
     assert served.endpoint in connect().location
+
+
+def test_bodies_of_copies_come_out_as_they_went_in_and_odd_ones_are_refused(evaluated: tuple[Place, str]) -> None:
+    copied = evaluated[0].copies.result(evaluated[1])
+    header, parts = wire.result_parts(copied.payload)
+    whole_body = wire.pack(header, {**parts, "error_model": copied.error_model})
+    assert decode_copied_result(whole_body).checksum == copied.checksum
+    with pytest.raises(TooLargeError):
+        decode_copied_result(whole_body, Allowance(1000, 10**6))
+    with pytest.raises(InputError, match="expected a part error_model"):
+        decode_copied_result(wire.pack(header, parts))
+    with pytest.raises(InputError, match="expected a result with info, metrics"):
+        decode_copied_result(wire.pack({"info": {}}, {**parts, "error_model": b""}))
+    with pytest.raises(InputError, match="to be objects"):
+        decode_copied_result(wire.pack({"info": [], "metrics": {}}, {**parts, "error_model": b""}))
+    ids = {"recording_ids": wire.encode_table(pa.table({"recording_ids": [1, 2]}))}
+    asked = {"run": {"model_name": "m", "version_name": "v"}, "columns": {"inputs": ["input_id"]}}
+    request = decode_checksums_request(wire.pack(asked, ids))
+    assert (request.run, request.columns) == (RunKey("m", "v"), {"inputs": ("input_id",)})
+    assert request.recording_ids.to_pylist() == [1, 2]
+    with pytest.raises(InputError, match="expected one part"):
+        decode_checksums_request(wire.pack(asked, {}))
+    with pytest.raises(InputError, match="columns: Field required"):
+        decode_checksums_request(wire.pack({"run": asked["run"]}, ids))
+    (model,) = encode_models(evaluated[0].copies.models())["models"]
+    assert (model["model_name"], model["versions"], model["schema"]["task"]) == ("model", ("v1",), "classification")

@@ -31,6 +31,7 @@ from ml_debugger.errors import (
 )
 from ml_debugger.evaluator import Evaluator
 from ml_debugger.service import http as http_module
+from ml_debugger.service.bodies import JobBody
 from ml_debugger.service.contract import AppendRequest, EvaluationRequest, RunKey, ScanRequest
 from ml_debugger.service.http import HttpService
 from ml_debugger.service.spool import list_spools
@@ -79,6 +80,7 @@ def test_what_is_too_much_at_once_is_sent_in_parts_of_whole_inputs(service: Http
     assert scan(service, "records").num_rows == 120, "only the first part removes what was there"
 
 
+@pytest.mark.slow
 def test_one_input_that_is_too_much_is_refused(service: HttpService) -> None:
     limit = service._key.max_body_bytes
     wide = np.random.default_rng(0).integers(0, 2**31, limit // 4 + 10_000, np.int32)
@@ -263,6 +265,58 @@ def test_the_plug_is_pulled_and_put_back(tmp_path: Path, port: int, monkeypatch:
         tracer.wait_for_save()
         assert spool.entries() == []
         assert stored_ids() == sorted(["a", "b", *(f"{number}-{at}" for number in range(60) for at in (0, 1))])
+
+
+@pytest.mark.filterwarnings("ignore::ml_debugger.errors.EvaluationWarning")
+def test_an_evaluation_survives_that_its_server_is_killed(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client waits on, and gets the result of the server that came back."""
+    monkeypatch.setenv("MLD_API_RETRIES", "0")
+    found: list[str] = []
+    with running_server(tmp_path / "server", port=port) as server:
+        monkeypatch.setenv("MLD_API_ENDPOINT", server.endpoint)
+        monkeypatch.setenv("MLD_API_KEY", server.first_key)
+        service = connect().service
+        for seed, tag in enumerate(("train", "val")):
+            append(service, labelled_tables(60, tag, seed=seed), schema=LABELLED_SCHEMA)
+        began = threading.Event()
+        real = HttpService._wait
+
+        def waits(service: HttpService, job: JobBody, progress: object) -> JobBody:
+            began.set()
+            return real(service, job, progress)
+
+        monkeypatch.setattr(HttpService, "_wait", waits)
+        request = EvaluationRequest(RUN, result_name="mine", options={"bootstrap": 2000})
+        thread = threading.Thread(target=lambda: found.append(service.evaluate(request).info["result_name"]))
+        thread.start()
+        assert began.wait(60)
+        server.kill()
+    with running_server(tmp_path / "server", port=port):
+        thread.join(120)
+        assert found == ["mine"]
+        assert service.list_results(RUN, None, None, "all").num_rows == 1
+
+
+def test_a_server_that_stays_away_ends_the_wait_and_names_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLD_API_RETRIES", "0")
+    monkeypatch.setenv("MLD_API_TIMEOUT", "2")
+    with running_server(tmp_path / "server") as server:
+        service = HttpService.open(Target(server.endpoint, server.first_key, timeout=2, retries=0))
+        append(service, labelled_tables(60, "val"), schema=LABELLED_SCHEMA)
+        real = HttpService._wait
+
+        def kills_first(service: HttpService, job: JobBody, progress: object) -> JobBody:
+            server.kill()
+            return real(service, job, progress)
+
+        monkeypatch.setattr(HttpService, "_wait", kills_first)
+        with pytest.raises(ServiceConnectionError, match=r"nobody answers.*The evaluation \S+ goes on when"):
+            service.evaluate(EvaluationRequest(RUN, options={"bootstrap": 2000}))
+    service.close()
 
 
 PROGRAM = """

@@ -14,7 +14,8 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 say = @printf '\n\033[1m== %s\033[0m\n' $(1)
 
-.PHONY: help demo demo-detection demo-detection3d test test-slow format check docs bench bench-errors bench-learning build clean
+.PHONY: help demo demo-detection demo-detection3d test test-slow format check audit docs bench bench-errors bench-learning bench-server \
+	build clean
 
 help: ## this list
 	@echo 'MLdebugger. Usage: make <target>'
@@ -49,7 +50,7 @@ format: $(VENV)/.dev ## format the code and repair what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: $(VENV)/.dev ## lint, types, layers and budgets
+check: $(VENV)/.dev ## lint, types, layers, budgets, known vulnerabilities of what we depend on
 	$(call say,'ruff')
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,6 +60,11 @@ check: $(VENV)/.dev ## lint, types, layers and budgets
 	$(BIN)/lint-imports
 	$(call say,'Budgets')
 	$(BIN)/python -m pytest tests/quality -q
+	$(call say,'Known vulnerabilities')
+	$(BIN)/python scripts/audit.py
+
+audit: $(VENV)/.dev ## the same look-up of known vulnerabilities, but failing where the list cannot be reached
+	$(BIN)/python scripts/audit.py --require
 
 docs: $(VENV)/.dev ## build the documentation site into site/, warnings are errors
 	$(call say,'Building the documentation')
@@ -79,6 +85,10 @@ bench-errors: $(VENV)/.dev ## error estimation against every published score, on
 bench-learning: $(VENV)/.dev ## active learning: our strategies against random, entropy, margin, k-centre, BADGE (long)
 	$(call say,'Running the active-learning benchmark')
 	$(BIN)/python -m benchmarks.active_learning $(BENCH_ARGS)
+
+bench-server: $(VENV)/.dev ## the server: ingest, memory, faults, query latency over HTTP (long)
+	$(call say,'Running the server benchmarks')
+	$(BIN)/python -m benchmarks.server $(BENCH_ARGS)
 
 build: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	$(BIN)/python -m build

@@ -218,10 +218,16 @@ class TestTrouble:
         assert run("nonsense").exit_code == 2
 
     def test_an_endpoint_is_a_clear_error(self, monkeypatch):
-        monkeypatch.setenv("MLD_API_ENDPOINT", "https://server.invalid")
+        monkeypatch.setenv("MLD_API_ENDPOINT", "http://127.0.0.1:1")
+        monkeypatch.setenv("MLD_API_RETRIES", "0")
         shown = run("models")
         assert shown.exit_code == 1
-        assert "unset MLD_API_ENDPOINT" in shown.stderr
+        assert "set MLD_API_KEY" in shown.stderr
+        monkeypatch.setenv("MLD_API_KEY", "mldbg_secret")
+        shown = run("models")
+        assert shown.exit_code == 1
+        assert "error: nobody answers at http://127.0.0.1:1" in shown.stderr
+        assert "mldbg_secret" not in shown.stderr
 
 
 class TestModels:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import shutil
+import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ml_debugger.connect import connect
-from ml_debugger.errors import ServiceConnectionError, StoreError
+from ml_debugger.errors import ConfigError, LicenseError, ServiceConnectionError, StoreError
 from ml_debugger.service.contract import RunKey, ScanRequest
 from ml_debugger.training import ClassificationTracer
 
@@ -90,8 +91,50 @@ def test_writers_are_not_kept_alive_by_their_registration() -> None:
     connect().flush(RUN)
 
 
-def test_an_endpoint_is_refused_and_the_key_is_not_shown() -> None:
-    with pytest.raises(ServiceConnectionError, match="embedded only") as caught:
-        connect("https://example.invalid", "mldbg_secret")
-    assert "mldbg_secret" not in str(caught.value)
-    assert "mldbg_secret" not in repr(connect("", "mldbg_secret"))
+def test_an_endpoint_without_a_server_is_an_error_and_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLD_API_RETRIES", "0")
+    key = "mldbg_" + "secret"
+    with pytest.raises(ConnectionError, match="nobody answers") as caught:
+        connect("http://127.0.0.1:1", key)
+    assert isinstance(caught.value, ServiceConnectionError)
+    assert key not in "".join(traceback.format_exception(caught.value))
+    assert key not in repr(connect("", key))
+
+
+def test_a_home_that_is_given_wins_over_an_endpoint_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLD_API_ENDPOINT", "http://127.0.0.1:1")
+    assert connect(home=tmp_path / "here").location == str(tmp_path / "here")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("ftp://host", "expected a URL such as"),
+        ("mld.example.com", "expected a URL such as"),
+        ("http://", "expected a URL such as"),
+        ("http://host:port", "expected a URL such as"),
+        ("http://[::1", "expected a URL such as"),
+        ("http://host/a b", "expected a URL such as"),
+        ("http://host\r\nX-Injected: 1", "expected a URL such as"),
+        ("https://user:secret@host", "without user, password"),
+        ("https://host/?key=secret", "without user, password"),
+        ("https://user:secret word@host", "got one with an @"),
+    ],
+)
+def test_endpoints_that_are_none_are_refused(endpoint: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"api_endpoint: .*{expected}"):
+        connect(endpoint, "mldbg_key")
+
+
+@pytest.mark.parametrize("key", ["mldbg_secret\r\nX-Injected: 1", "mldbg_sécret", "mldbg secret", "mldbg_secret\x00"])
+def test_keys_that_cannot_be_are_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(LicenseError, match="api_key: expected a key of printable characters") as caught:
+        connect("http://127.0.0.1:1", key)
+    assert key not in "".join(traceback.format_exception(caught.value))
+
+
+def test_no_key_is_told() -> None:
+    with pytest.raises(LicenseError, match="set MLD_API_KEY or pass api_key"):
+        connect("http://127.0.0.1:1")

@@ -8,12 +8,18 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ml_debugger.errors import ServiceConnectionError
 from ml_debugger.service.contract import RunKey, Service
 from ml_debugger.settings import expand_home, read_setting
 
-__all__ = ["Connection", "connect"]
+if TYPE_CHECKING:
+    from ml_debugger.service.copying import Place
+    from ml_debugger.service.local import LocalService
+    from ml_debugger.service.spool import Spool
+    from ml_debugger.store import Workspace
+
+__all__ = ["Connection", "connect", "place_of", "serve_workspace"]
 
 _lock = threading.Lock()
 _services: dict[tuple[int, str, str], _Opened] = {}
@@ -48,6 +54,7 @@ class Connection:
 
     location: str
     service: Service
+    spool: Spool | None = None  # where rows wait while a server is away
 
     def register(self, run: RunKey, flush: Callable[[], None]) -> None:
         """Have ``flush`` (a bound method, held weakly) called before the run is evaluated."""
@@ -75,23 +82,22 @@ def connect(
     """Connection to the service that the arguments, or else the environment, name.
 
     Args:
-        api_endpoint: Endpoint of a server; empty or None with ``MLD_API_ENDPOINT`` unset means embedded mode.
-        api_key: Key for the server; not used in embedded mode.
+        api_endpoint: Endpoint of a server; empty means embedded mode, None what ``MLD_API_ENDPOINT`` says, unless a
+            home is given.
+        api_key: Key for the server; default ``MLD_API_KEY``. Not used in embedded mode.
         home: Workspace folder or object-store URL of the embedded mode; default ``MLD_HOME``.
         create: Make the workspace where there is none.
 
     Raises:
         NotFoundError: If there is no workspace and none is to be made.
-        ServiceConnectionError: If an endpoint is named: this version has the embedded mode only.
+        ConfigError: If the endpoint is no URL of a server.
+        LicenseError: If the server refuses the key.
+        ServiceConnectionError: If nobody answers at the endpoint.
         StoreError: If the workspace cannot be opened.
     """
-    del api_key  # no server to show it to
-    endpoint = read_setting("MLD_API_ENDPOINT", api_endpoint)
+    endpoint = read_setting("MLD_API_ENDPOINT", "" if api_endpoint is None and home is not None else api_endpoint)
     if endpoint:
-        raise ServiceConnectionError(
-            f"api_endpoint: got {endpoint!r}, but this version runs embedded only (a folder or object store, no "
-            "server); unset MLD_API_ENDPOINT or pass api_endpoint=''"
-        )
+        return _connect_server(endpoint.rstrip("/"), read_setting("MLD_API_KEY", api_key))
     location = expand_home(read_setting("MLD_HOME", home))
     database_url = read_setting("MLD_DATABASE_URL")
     if not create:
@@ -99,6 +105,24 @@ def connect(
 
         check_present(location, database_url or None)
     return Connection(location, _local_service(location, database_url))
+
+
+def _connect_server(endpoint: str, key: str) -> Connection:
+    """The server is asked every time whether it takes the key: what is built must not fail for it later."""
+    from ml_debugger.service.http import HttpService
+    from ml_debugger.service.spool import open_spool
+    from ml_debugger.service.transport import Target
+
+    target = Target(
+        endpoint,
+        key,
+        timeout=read_setting("MLD_API_TIMEOUT"),
+        connect_timeout=read_setting("MLD_CONNECT_TIMEOUT"),
+        retries=read_setting("MLD_API_RETRIES"),
+    )
+    service = HttpService.open(target)
+    where = f"{endpoint} of organisation {service.organisation}"
+    return Connection(where, service, open_spool(endpoint, service.organisation))
 
 
 def _local_service(location: str, database_url: str) -> Service:
@@ -118,3 +142,25 @@ def _local_service(location: str, database_url: str) -> Service:
             folder = os.open(location, os.O_RDONLY) if "://" not in location else None
             opened = _services[key] = _Opened(service, folder)
         return opened.service
+
+
+def place_of(connection: Connection) -> Place:
+    """What copying needs of the place that a connection leads to."""
+    from ml_debugger.service.copies import HttpCopies, LocalCopies
+    from ml_debugger.service.copying import Place
+    from ml_debugger.service.http import HttpService
+    from ml_debugger.service.local import LocalService
+
+    service = connection.service
+    if isinstance(service, HttpService):
+        return Place(service, HttpCopies(service))
+    if isinstance(service, LocalService):
+        return Place(service, LocalCopies(service))
+    raise TypeError(f"expected a service over a workspace or a server, got {type(service).__name__}")
+
+
+def serve_workspace(workspace: Workspace) -> LocalService:
+    """The service in this process over an open workspace: what a server puts behind its routes."""
+    from ml_debugger.service.local import LocalService
+
+    return LocalService(workspace)

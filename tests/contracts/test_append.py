@@ -26,7 +26,8 @@ def test_a_repeated_batch_is_stored_once(service: LocalService) -> None:
         assert not tables.append(key, request.tables[kind], Batch(request.batch_id))
 
 
-def test_a_retry_completes_a_half_written_append(service: LocalService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retry_completes_a_half_written_append(embedded: LocalService, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = embedded
     tables = make_tables(["a", "b"], n_units=2, labels=[0, 1])
     request = AppendRequest("half", RUN, SCHEMA, tables)
     store = service.workspace.tables
@@ -171,7 +172,7 @@ def _with_text_label() -> dict[str, pa.Table]:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        (_without("score"), "missing or unknown"),
+        (_without("score"), r"missing, unknown or repeated \['score'\]"),
         (make_tables(["b"], fields={"undeclared": [1]}), "undeclared"),
         (_with_null_label(), "'label' has nulls"),
         (_with_text_label(), "types of the table"),

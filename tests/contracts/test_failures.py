@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ml_debugger.errors import ConfigError, StoreError
-from ml_debugger.recording import writer as writer_module
+from ml_debugger.recording import at_exit
 from ml_debugger.recording.writer import Writer
 from ml_debugger.service.local import LocalService
 from tests.contracts.conftest import Place
@@ -26,7 +26,7 @@ DISK_MIB = 8
 def nothing_left_behind() -> Iterator[None]:
     """A test that fails leaves no writer for the end of the interpreter."""
     yield
-    writer_module._unsaved.clear()
+    at_exit._unsaved.clear()
 
 
 @pytest.fixture

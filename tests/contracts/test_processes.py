@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_debugger.recording.writer import LOST_ROWS
+from ml_debugger.recording.at_exit import LOST_ROWS
 from tests.contracts.conftest import Place
 from tests.helpers.processes import ROOT
 from tests.helpers.rows import append, ids_of, make_tables, scan
@@ -24,6 +24,8 @@ def start(what: str, place: Place, *arguments: str, **options: object) -> subpro
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     if place.database_url:
         environment["MLD_DATABASE_URL"] = place.database_url
+    if place.key:
+        environment["MLD_API_KEY"] = place.key
     command = [sys.executable, "-m", "tests.helpers.processes", what, place.location, *arguments]
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **options)
 

@@ -32,12 +32,16 @@ def evaluate(service: LocalService, **changes: object) -> ResultPayload:
     return service.evaluate(EvaluationRequest(RUN, **{"options": FAST, **changes}))
 
 
-@pytest.fixture
-def traced(service: LocalService) -> LocalService:
+def trace_all(service: LocalService) -> LocalService:
     trace(service, "train")
     trace(service, "val", seed=1)
     trace(service, "pool", seed=2, labels=False)
     return service
+
+
+@pytest.fixture
+def traced(service: LocalService) -> LocalService:
+    return trace_all(service)
 
 
 def test_a_result_comes_back_as_it_was_made(traced: LocalService, place: Place) -> None:
@@ -82,7 +86,9 @@ def test_a_taken_name_is_refused_before_any_work(traced: LocalService) -> None:
         evaluate(traced, result_name="mine")
 
 
-def test_a_failed_evaluation_gives_its_name_back(traced: LocalService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_evaluation_gives_its_name_back(embedded: LocalService, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = trace_all(embedded)
+
     def fail(*_: object) -> None:
         raise EvaluationError("on purpose")
 

@@ -17,7 +17,7 @@ import pytest
 GUIDE = Path(__file__).parents[3] / "shared" / "reference" / "data_filtering_guide.txt"
 SHA256 = "e9ebfec99d1cba5e37c76982decdbbd1087912648e1416fc3b929f0d42b56172"
 
-CREDENTIAL = re.compile(r'(os\.environ\["MLD_API_(?:ENDPOINT|KEY)"\] = )".*"')
+CREDENTIAL = re.compile(r'(os\.environ\["MLD_API_(ENDPOINT|KEY)"\] = )".*"')
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,11 @@ class Block:
     last: int
     depths: Mapping[int, int] = field(default_factory=dict)
 
-    def code(self, fill: Mapping[int, str] | None = None) -> str:
-        """The block with its indentation, and with its ``...`` filled: by line number, what stands for it."""
+    def code(self, fill: Mapping[int, str] | None = None, credentials: tuple[str, str] = ("", "")) -> str:
+        """The block with its indentation, and with its ``...`` filled: by line number, what stands for it.
+
+        ``credentials`` are the values of endpoint and key; empty: the embedded mode.
+        """
         if not GUIDE.exists():
             pytest.skip(f"the original guide is not here: {GUIDE.name}")
         content = GUIDE.read_bytes()
@@ -40,12 +43,15 @@ class Block:
         fill = fill or {}
         numbers = range(self.first, self.last + 1)
         assert {n for n in numbers if "..." in lines[n - 1]} == set(fill), "every ... is filled, and nothing else"
-        return "\n".join("    " * self.depths.get(n, 0) + _filled(lines[n - 1], fill.get(n)) for n in numbers)
+        return "\n".join(
+            "    " * self.depths.get(n, 0) + _filled(lines[n - 1], fill.get(n), credentials) for n in numbers
+        )
 
 
-def _filled(line: str, value: str | None) -> str:
+def _filled(line: str, value: str | None, credentials: tuple[str, str]) -> str:
     if value is None:
-        return CREDENTIAL.sub(r'\1""', line)
+        chosen = dict(zip(("ENDPOINT", "KEY"), credentials, strict=True))
+        return CREDENTIAL.sub(lambda found: f'{found[1]}"{chosen[found[2]]}"', line)
     return value if line.startswith("#") else line.replace("...", value, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,10 @@ def evaluate(model: SmallNet, model_name: str, result_name: str | None, n_epoch:
     return Evaluator(model_name, "v1").request_evaluation(result_name=result_name)
 
 
-def run(block: Block, names: dict[str, Any], fill: dict[int, str] | None = None) -> None:
-    exec(compile(block.code(fill), f"guide lines {block.first}-{block.last}", "exec"), names)
+def run(
+    block: Block, names: dict[str, Any], fill: dict[int, str] | None = None, credentials: tuple[str, str] = ("", "")
+) -> None:
+    exec(compile(block.code(fill, credentials), f"guide lines {block.first}-{block.last}", "exec"), names)
 
 
 def scores(names: dict[str, Any]) -> pd.DataFrame:
@@ -190,14 +193,25 @@ def test_dataset_types_are_kept_apart(queried: dict[str, Any]) -> None:
     assert sorted(scores(queried).index) == list(POOL)
 
 
-def test_complete_sample(names: dict[str, Any], model: SmallNet, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["embedded", "server"])
+def credentials(request: pytest.FixtureRequest, model: SmallNet, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Endpoint and key for the block: none, or those of a server at which the guide's prerequisite holds."""
+    if request.param == "server":
+        request.getfixturevalue("served")
+        evaluate(model, "my_model", None, n_epoch=5)
+    found = os.environ.get("MLD_API_ENDPOINT", ""), os.environ.get("MLD_API_KEY", "")
     for name in ("MLD_API_ENDPOINT", "MLD_API_KEY"):
         monkeypatch.setenv(name, "set by the block")
-    results = Evaluator("my_model", "v1", api_endpoint="").list_results()
-    result = Evaluator("my_model", "v1", api_endpoint="").get_result(results["result_name"][0])
+    return found
+
+
+def test_complete_sample(names: dict[str, Any], model: SmallNet, credentials: tuple[str, str]) -> None:
+    evaluator = Evaluator("my_model", "v1", *credentials)
+    result = evaluator.get_result(evaluator.list_results()["result_name"][0])
     del names["model"], names["device"], names["pool_dataloader"]
     names |= {"result": result, "trained_model": model, "pool": loader(POOL)}
-    run(blocks.COMPLETE, names, {230: "trained_model", 231: "pool"})
+    run(blocks.COMPLETE, names, {230: "trained_model", 231: "pool"}, credentials)
+    assert (os.environ["MLD_API_ENDPOINT"], os.environ["MLD_API_KEY"]) == credentials
     table = scores(names)
     ids = names["queried_ids"]
     assert len(set(ids)) == 100
@@ -209,9 +223,10 @@ def test_complete_sample(names: dict[str, Any], model: SmallNet, monkeypatch: py
 def test_credentials_are_read_when_an_object_is_built(
     names: dict[str, Any], model: SmallNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Set after the import, as the guide does; an endpoint is refused, never replaced by the embedded mode."""
+    """Set after the import, as the guide does; no embedded mode stands in for an endpoint where nobody answers."""
     monkeypatch.setenv("MLD_API_ENDPOINT", "https://mld.invalid")
     monkeypatch.setenv("MLD_API_KEY", "mldbg_test")
+    monkeypatch.setenv("MLD_API_RETRIES", "0")
     with pytest.raises(ServiceConnectionError, match=r"mld\.invalid"):
         run(blocks.INITIALIZE, names)
     with pytest.raises(ConnectionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,8 +68,10 @@ def queried(names: dict[str, Any]) -> dict[str, Any]:
     return names
 
 
-def run(block: Block, names: dict[str, Any], fill: dict[int, str] | None = None) -> None:
-    exec(compile(block.code(fill), f"guide lines {block.first}-{block.last}", "exec"), names)
+def run(
+    block: Block, names: dict[str, Any], fill: dict[int, str] | None = None, credentials: tuple[str, str] = ("", "")
+) -> None:
+    exec(compile(block.code(fill, credentials), f"guide lines {block.first}-{block.last}", "exec"), names)
 
 
 def image_values(names: dict[str, Any], top_n: int | None = None, column: str = "error_proba") -> pd.Series[float]:
@@ -269,13 +272,26 @@ def test_a_strategy_that_is_none_is_refused_with_what_there_is(queried: dict[str
         queried["data_filter"].query(5, wrong)
 
 
-def test_complete_sample(names: dict[str, Any], model: SmallDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["embedded", "server"])
+def credentials(
+    request: pytest.FixtureRequest, model: SmallDetector, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, str]:
+    """Endpoint and key for the block: none, or those of a server at which the guide's prerequisite holds."""
+    if request.param == "server":
+        request.getfixturevalue("served")
+        evaluate(model, "my_od_model", None)
+    found = os.environ.get("MLD_API_ENDPOINT", ""), os.environ.get("MLD_API_KEY", "")
     for name in ("MLD_API_ENDPOINT", "MLD_API_KEY"):
         monkeypatch.setenv(name, "set by the block")
-    evaluator = Evaluator("my_od_model", "v1", api_endpoint="")
+    return found
+
+
+def test_complete_sample(names: dict[str, Any], model: SmallDetector, credentials: tuple[str, str]) -> None:
+    evaluator = Evaluator("my_od_model", "v1", *credentials)
     result = evaluator.get_result(evaluator.list_results()["result_name"][0])
     names = {"result": result, "trained_model": model, "pool": names["pool_dataloader"]}
-    run(blocks.DETECTION_COMPLETE, names, {273: "trained_model", 274: "pool"})
+    run(blocks.DETECTION_COMPLETE, names, {273: "trained_model", 274: "pool"}, credentials)
+    assert (os.environ["MLD_API_ENDPOINT"], os.environ["MLD_API_KEY"]) == credentials
     assert "ObjectDetectionDataFilter" in names
     ids, values = names["queried_ids"], image_values(names, top_n=3)
     assert len(set(ids)) == 50

@@ -7,13 +7,18 @@ import sys
 from pathlib import Path
 
 from ml_debugger.recording.writer import Writer
+from ml_debugger.service.contract import Service
+from ml_debugger.service.http import HttpService
 from ml_debugger.service.local import LocalService
+from ml_debugger.service.transport import Target
 from tests.helpers.rows import RUN, SCHEMA, make_tables
 
 ROOT = Path(__file__).parents[2]
 
 
-def open_service(location: str) -> LocalService:
+def open_service(location: str) -> Service:
+    if location.startswith("http"):
+        return HttpService.open(Target(location, os.environ["MLD_API_KEY"]))
     return LocalService.open(location, os.environ.get("MLD_DATABASE_URL"))
 
 

@@ -20,6 +20,8 @@ HEAVY = (
     "matplotlib",
     "sklearn",
     "pydantic",
+    "httpx",
+    "fastapi",
 )
 FRAMEWORKS = ("torch", "torchvision", "timm", "transformers", "onnxruntime", "sklearn", "matplotlib", "pandas")
 LIMIT_SECONDS = 0.2
@@ -45,6 +47,11 @@ def test_the_package_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("face", ["training", "data_filter", "evaluator", "cli"])
 def test_no_face_loads_a_model_framework(face: str) -> None:
     assert loaded_after(f"import ml_debugger.{face}", FRAMEWORKS) == set()
+
+
+def test_the_embedded_mode_needs_nothing_of_the_server_and_its_client() -> None:
+    statement = "from ml_debugger.connect import connect; connect('', home='memory://')"
+    assert loaded_after(statement, ("httpx", "fastapi", "uvicorn", "prometheus_client", "psycopg")) == set()
 
 
 def test_the_import_is_quick() -> None:

@@ -227,7 +227,7 @@ def test_result_has_its_members() -> None:
     assert named >= RESULT_MEMBERS
 
 
-@pytest.mark.parametrize("name", ["monitoring", "server"])
+@pytest.mark.parametrize("name", ["monitoring"])
 def test_what_does_not_exist_yet_is_not_importable(name: str) -> None:
     assert name not in {module.name for module in pkgutil.iter_modules(ml_debugger.__path__)}
 

@@ -47,7 +47,7 @@ def test_every_library_that_is_imported_is_required() -> None:
     """Nothing that only our own checks install is imported by the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["torch"], *extras["demo"], *extras["detection"]]
+    required = [*project["dependencies"], *extras["torch"], *extras["demo"], *extras["detection"], *extras["server"]]
     names = {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("-", "_") for line in required}
     modules = {
         alias.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -87,3 +88,19 @@ print(result.metrics["accuracy"])
 """
     assert 0.5 < float(run(binaries, tmp_path, "python", "-W", "error::DeprecationWarning", "-c", code)) < 1
     assert "m_v_classification_v1" in run(binaries, tmp_path, "mldebugger", "models")
+
+
+def test_the_extra_server_is_all_that_a_server_needs(wheel: Path, binaries: Path, tmp_path: Path) -> None:
+    """As the Dockerfile installs it; what it installs reaches PostgreSQL too."""
+    pip = [binaries / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", f"{wheel}[server]"]
+    subprocess.run(pip, check=True)
+    run(binaries, tmp_path, "python", "-c", "import psycopg")
+    environment = {"PATH": str(binaries), "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    command = [binaries / "mldebugger", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as process:
+        lines = iter(process.stdout.readline, "")
+        endpoint = next(line.split()[2] for line in lines if line.startswith("Listening on"))
+        with urllib.request.urlopen(f"{endpoint}/readyz", timeout=30) as answer:
+            assert answer.status == 200
+        process.terminate()
+        assert process.wait(60) == 0

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pytest
 
 from ml_debugger.errors import ArchitectureMismatchError, ServiceConnectionError, StoreError
+from ml_debugger.recording import at_exit
 from ml_debugger.recording import writer as writer_module
-from ml_debugger.recording.writer import Writer, flush_all
+from ml_debugger.recording.at_exit import flush_all
+from ml_debugger.recording.writer import Writer
 from ml_debugger.service.contract import AppendRequest
 from tests.helpers.rows import RUN, SCHEMA, make_tables, with_fields
 
@@ -51,9 +53,9 @@ def sink() -> Sink:
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> None:
     """No writer of an earlier test waits to be flushed at the end."""
-    writer_module._unsaved.clear()
+    at_exit._unsaved.clear()
     yield
-    writer_module._unsaved.clear()
+    at_exit._unsaved.clear()
 
 
 def make_writer(sink: Sink, **options: object) -> Writer:
@@ -240,7 +242,7 @@ def test_writers_with_unsaved_rows_are_flushed_at_the_end_whoever_has_forgotten_
     gc.collect()
     flush_all()
     assert sorted(sink.ids) == ["a", "b"]
-    assert not writer_module._unsaved
+    assert not at_exit._unsaved
 
 
 def test_the_end_tries_every_writer_and_tells_what_is_lost(sink: Sink) -> None:
@@ -262,19 +264,19 @@ def test_the_end_of_the_interpreter_tells_once(
     broken.failure = failure
     put(make_writer(broken), "a")
     monkeypatch.setattr(sys, "stderr", shown := stream())
-    monkeypatch.setattr(writer_module, "_lost_rows", False)
+    monkeypatch.setattr(at_exit, "_lost_rows", False)
     told = shown is not None and isinstance(failure, StoreError)
     with contextlib.nullcontext() if told else pytest.raises(type(failure)):  # else Python prints it
-        writer_module._end()
-    writer_module._end()  # multiprocessing and atexit both call it
+        at_exit._end()
+    at_exit._end()  # multiprocessing and atexit both call it
     if shown is not None:
         assert shown.getvalue().count("rows are lost: 2 rows are not stored: disk full") == told
         assert sys.stderr.getvalue() == shown.getvalue()
         sys.stderr.flush()  # fails for the interpreter alone
-    assert writer_module._lost_rows
-    monkeypatch.setattr(writer_module.multiprocessing, "parent_process", object)
+    assert at_exit._lost_rows
+    monkeypatch.setattr(at_exit.multiprocessing, "parent_process", object)
     with pytest.raises(SystemExit, match="120"):
-        writer_module._end_child()
+        at_exit._end_child()
 
 
 def test_the_end_tries_every_writer_even_after_a_bug_in_one(sink: Sink) -> None:

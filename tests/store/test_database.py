@@ -16,8 +16,9 @@ from alembic.script import ScriptDirectory
 
 import ml_debugger.store.migrations as migrations
 from ml_debugger.errors import ConfigError, InputError, StoreError
-from ml_debugger.store.database import METADATA, open_database
+from ml_debugger.store.database import open_database
 from ml_debugger.store.metadata import Metadata, ModelRow
+from ml_debugger.store.schema import METADATA
 
 ROW = ModelRow("model", "classification", "arch", None, None, {}, {})
 
@@ -69,6 +70,16 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(tmp_path: Path) ->
     described = replace(ROW, architecture="Net (3 parameters)")
     assert metadata.bind_model(described, ROW)
     assert metadata.model("model") == described
+    assert metadata.of("another").model("model") is None
+
+
+def test_a_claimant_finds_its_claim_again(metadata: Metadata) -> None:
+    assert metadata.claimed_by("job") is None
+    assert metadata.claim_result("r", "model", "v1", unique=True, claimant="job") == "r"
+    assert metadata.claimed_by("job") == ("r", False)
+    assert metadata.of("another").claimed_by("job") is None
+    metadata.complete_result("r", {})
+    assert metadata.claimed_by("job") == ("r", True)
 
 
 def test_eight_processes_make_it_at_once(tmp_path: Path) -> None:

@@ -197,9 +197,11 @@ def test_an_empty_batch_is_normal(tracer):
     assert stored(INPUTS) == []
 
 
-def test_an_endpoint_is_a_clear_error_until_there_is_a_server(monkeypatch):
-    monkeypatch.setenv("MLD_API_ENDPOINT", "https://example.invalid")
-    with pytest.raises(ServiceConnectionError, match="embedded only"):
+def test_an_endpoint_without_a_server_is_a_clear_error(monkeypatch):
+    monkeypatch.setenv("MLD_API_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLD_API_KEY", "mldbg_test")
+    monkeypatch.setenv("MLD_API_RETRIES", "0")
+    with pytest.raises(ServiceConnectionError, match=r"nobody answers at http://127\.0\.0\.1:1"):
         ClassificationTracer(fitted_net(), "blobs", "v1")
     ClassificationTracer(fitted_net(), "blobs", "v1", api_endpoint="")
 

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from ml_debugger.cli.administration import db, keys
+from ml_debugger.cli.moving import pull, push, sync
 from ml_debugger.cli.selection import Choice, read_strategy, select, with_scores
+from ml_debugger.cli.serve import serve
 from ml_debugger.errors import MLDebuggerError, MLDebuggerWarning
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ _HELP = """Find the unlabelled samples that your trained model gets wrong.
 New here? Run  mldebugger demo  and look at the report that it writes.
 
 The workspace is the folder or object-store URL in MLD_HOME (default ~/.mldebugger), or the one that the --home of a
-command names.
+command names. With MLD_API_ENDPOINT and MLD_API_KEY it is what the key sees at that server.
 """
 _EPILOG = (
     "Exit codes: 0 done; 1 it could not be done, the message on stderr says why; 2 the command line is wrong. "
@@ -58,8 +61,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command()(serve)
+app.command()(push)
+app.command()(pull)
+app.command()(sync)
+app.add_typer(keys, name="keys")
+app.add_typer(db, name="db")
+
 Home = Annotated[
-    str | None, typer.Option(help="Workspace: a folder or an object-store URL.", envvar="MLD_HOME", show_default=False)
+    str | None,
+    typer.Option(
+        help="Workspace: a folder or an object-store URL. Default: the server in MLD_API_ENDPOINT, or MLD_HOME.",
+        show_default=False,
+    ),
 ]
 ResultName = Annotated[str, typer.Argument(help="Name of a result, as `mldebugger results` lists it.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
@@ -288,18 +302,16 @@ def _connect(home: str | None) -> Connection:
 
 def _list_runs(connection: Connection) -> list[tuple[str, ...]]:
     """Model, task, version, number of results, newest result."""
+    from ml_debugger.connect import place_of
     from ml_debugger.service.contract import RunKey
-    from ml_debugger.settings import read_setting
-    from ml_debugger.store import open_store
 
-    metadata = open_store(connection.location, read_setting("MLD_DATABASE_URL") or None).metadata
     rows: list[tuple[str, ...]] = []
-    for model_name in metadata.model_names():
-        model = metadata.model(model_name)
-        for version in metadata.versions(model_name):
-            names = connection.service.list_results(RunKey(model_name, version), None, None, "all")["result_name"]
+    for model in place_of(connection).copies.models():
+        for version in model.versions:
+            run = RunKey(model.model_name, version)
+            names = connection.service.list_results(run, None, None, "all")["result_name"]
             newest = names[-1].as_py() if len(names) else "-"
-            rows.append((model_name, model.task if model else "-", version, str(len(names)), newest))
+            rows.append((model.model_name, model.schema.task, version, str(len(names)), newest))
     return rows
 
 

@@ -103,7 +103,7 @@ class DataFilter:
             self._task,
             adapter,
             self._run,
-            open_writer(append, self._run, auto_sync=auto_sync),
+            open_writer(append, self._run, auto_sync=auto_sync, spool=self._connection.spool),
             append=append,
             fields=self._fields,
         )

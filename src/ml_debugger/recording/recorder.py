@@ -20,6 +20,7 @@ from ml_debugger.adapters import Adapter
 from ml_debugger.errors import InputError
 from ml_debugger.ids import InputIds, parse_ids
 from ml_debugger.recording.fields import field_columns
+from ml_debugger.recording.waiting import Spool
 from ml_debugger.recording.writer import Writer
 from ml_debugger.service.contract import AppendRequest, ModelSchema, RunKey
 from ml_debugger.settings import read_setting
@@ -202,7 +203,9 @@ def _repeat(value: Any, n: int, kind: pa.DataType) -> pa.Array:
     return pa.nulls(n, kind) if value is None else pa.repeat(pa.scalar(value, kind), n)
 
 
-def open_writer(append: Callable[[AppendRequest], None], run: RunKey, *, auto_sync: bool) -> Writer:
+def open_writer(
+    append: Callable[[AppendRequest], None], run: RunKey, *, auto_sync: bool, spool: Spool | None = None
+) -> Writer:
     """A writer with the buffer sizes of the settings."""
     return Writer(
         append,
@@ -211,6 +214,7 @@ def open_writer(append: Callable[[AppendRequest], None], run: RunKey, *, auto_sy
         buffer_bytes=read_setting("MLD_BUFFER_MB") * 2**20,
         auto_sync=auto_sync,
         sync_seconds=read_setting("MLD_SYNC_SECONDS"),
+        spool=spool,
     )
 
 

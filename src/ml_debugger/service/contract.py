@@ -78,6 +78,7 @@ class ScanRequest:
     ``n_epoch`` is resolved: an int or None is that epoch, ``"all"`` is every epoch. ``weights_hash`` and ``pass_id``
     narrow to rows with that value when given. For ``kind="scores"``, ``result_name`` is required and missing scores are
     filled in first; with ``pool_adaptive`` the rows also have ``error_proba_pool``, made from all rows of the request.
+    With ``every_recording``, older recordings of an input are read too.
     """
 
     run: RunKey
@@ -90,6 +91,7 @@ class ScanRequest:
     result_name: str | None = None
     recording_ids: pa.Array | None = None
     pool_adaptive: bool = False
+    every_recording: bool = False
 
 
 @dataclass(frozen=True, slots=True)

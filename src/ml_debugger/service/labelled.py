@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
 from ml_debugger import columns
-from ml_debugger.errors import EvaluationError, EvaluationWarning, InputError, warn
+from ml_debugger.errors import EvaluationError, EvaluationWarning, warn
 from ml_debugger.service.rows import KEYS, Narrowing, RecordingIds, RunRows
 from ml_debugger.store.failures import store_errors
 from ml_debugger.types import Epoch
 
-__all__ = ["Selection", "check_selector", "latest_epoch", "select_labelled", "tell_hidden_labels"]
+__all__ = ["Selection", "latest_epoch", "select_labelled", "tell_hidden_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +23,6 @@ class Selection:
     narrowing: Narrowing
     weights_hash: str | None
     notes: tuple[str, ...]
-
-
-def check_selector(n_epoch: Any) -> Epoch:
-    """Which epoch is meant: ``"latest"``, ``"all"``, None, or a number as a plain int.
-
-    Raises:
-        InputError: If it is anything else.
-    """
-    if n_epoch is None or (isinstance(n_epoch, str) and n_epoch in ("latest", "all")):
-        return cast(Epoch, n_epoch)
-    try:
-        number = -1 if isinstance(n_epoch, bool) else operator.index(n_epoch)
-    except TypeError:
-        number = -1
-    if not 0 <= number < 2**63:
-        raise InputError(f"n_epoch: expected 'latest', 'all', None or an int of at least 0, got {n_epoch!r}")
-    return number
 
 
 def latest_epoch(rows: RunRows) -> int | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from ml_debugger import columns
-from ml_debugger.errors import ArchitectureMismatchError, ConfigError, InputError, NotFoundError
+from ml_debugger.errors import ArchitectureMismatchError, InputError, NotFoundError
 from ml_debugger.service import results
+from ml_debugger.service.arguments import check_result_name, check_selector, plain_options
 from ml_debugger.service.contract import (
     AppendRequest,
     EvaluationRequest,
@@ -25,7 +25,7 @@ from ml_debugger.service.contract import (
     RunKey,
     ScanRequest,
 )
-from ml_debugger.service.labelled import check_selector, latest_epoch, select_labelled, tell_hidden_labels
+from ml_debugger.service.labelled import latest_epoch, select_labelled, tell_hidden_labels
 from ml_debugger.service.registry import bind, conform, merge, require_model
 from ml_debugger.service.rows import Narrowing, RunRows
 from ml_debugger.store import Workspace, open_store
@@ -106,7 +106,11 @@ class LocalService:
         if unknown:
             raise NotFoundError(f"columns: {request.kind} has no {unknown}; it has {names}")
         narrowing = Narrowing(
-            request.dataset_types, self._resolve(rows, request.n_epoch), request.weights_hash, request.pass_id
+            request.dataset_types,
+            self._resolve(rows, request.n_epoch),
+            request.weights_hash,
+            request.pass_id,
+            request.every_recording,
         )
         wanted = tuple(request.columns or names)
         only = None if request.recording_ids is None else request.recording_ids.to_numpy(zero_copy_only=False)
@@ -125,8 +129,13 @@ class LocalService:
         )
         return add_pool_column(scan(stored), wanted, self._recalibrate(scan, request.result_name))
 
-    def evaluate(self, request: EvaluationRequest, progress: Progress | None = None) -> ResultPayload:
+    def evaluate(
+        self, request: EvaluationRequest, progress: Progress | None = None, *, claimant: str | None = None
+    ) -> ResultPayload:
         """Learn where a run errs; stores and returns the result.
+
+        With ``claimant``, the name of a job, the same evaluation is made once however often it is begun: what an
+        earlier attempt completed is returned, and a name that it left reserved is free again.
 
         Raises:
             NotFoundError: If there is no such run.
@@ -136,10 +145,16 @@ class LocalService:
         from ml_debugger.service.evaluation import run_evaluation
         from ml_debugger.tasks import TASKS
 
+        earlier = None if claimant is None else self._workspace.metadata.claimed_by(claimant)
+        if earlier is not None:
+            name, is_complete = earlier
+            if is_complete:
+                return self.get_result(name)
+            self._workspace.metadata.release_result(name)
         rows = self._rows(request.run)
         task = TASKS[rows.model.task]
         n_epoch = check_selector(request.n_epoch)
-        request = replace(request, options=_plain_options(request.options))
+        request = replace(request, options=plain_options(request.options))
         method = _check_method(request.method_name, task.method)
         chosen = select_labelled(rows, n_epoch)
         winners = rows.winners(chosen.narrowing)  # once: every pass over the rows reads the same recordings
@@ -149,7 +164,7 @@ class LocalService:
             frame = rows.frame(kind, replace(chosen.narrowing, dataset_types=dataset_types))
             return rows.stream(kind, frame, tuple(names), winners)
 
-        with self._claimed(request, method) as (name, created_at):
+        with self._claimed(request, method, claimant) as (name, created_at):
             resolved = replace(request, n_epoch=chosen.narrowing.n_epoch, result_name=name, method_name=method)
             found = run_evaluation(resolved, task, read, progress, tuple(rows.model.fields))
             info = {
@@ -258,14 +273,17 @@ class LocalService:
         return recalibrate(held_out, summarise_pool(scan(SUMMARY_COLUMNS)))
 
     @contextmanager
-    def _claimed(self, request: EvaluationRequest, method: str) -> Iterator[tuple[str, datetime.datetime]]:
+    def _claimed(
+        self, request: EvaluationRequest, method: str, claimant: str | None
+    ) -> Iterator[tuple[str, datetime.datetime]]:
         """A name reserved for a result, given back unless the result is complete at the end."""
         run, now = request.run, datetime.datetime.now(datetime.UTC)
         name = self._workspace.metadata.claim_result(
-            _result_name(request.result_name, f"{run.model_name}_{run.version_name}_{method}_{now:%Y%m%d}"),
+            check_result_name(request.result_name) or f"{run.model_name}_{run.version_name}_{method}_{now:%Y%m%d}",
             run.model_name,
             run.version_name,
             unique=request.result_name is None,
+            claimant=claimant,
         )
         try:
             yield name, now
@@ -314,29 +332,6 @@ def _check_method(wanted: str, method: str) -> str:
     if wanted not in ("default", method):
         raise InputError(f"method_name: expected 'default' or {method!r}, got {wanted!r}")
     return method
-
-
-def _plain_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Options as JSON has them, so that they can be stored with the result: NumPy's values as Python's own."""
-
-    def plain(value: Any) -> Any:
-        if hasattr(value, "tolist"):
-            return value.tolist()
-        raise TypeError(f"{value!r} of type {type(value).__name__}")
-
-    try:
-        found: dict[str, Any] = json.loads(json.dumps(dict(options or {}), default=plain))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"options: expected a dict of names, numbers and lists of them, got {error}") from None
-    return found
-
-
-def _result_name(wanted: Any, default: str) -> str:
-    if wanted is None:
-        return default
-    if not isinstance(wanted, str) or not wanted.strip() or not wanted.isprintable():
-        raise InputError(f"result_name: expected a non-empty printable str, or None for a new name, got {wanted!r}")
-    return wanted
 
 
 def _of_epoch(found: list[ResultRow], n_epoch: Epoch) -> list[ResultRow]:

@@ -99,9 +99,10 @@ def conform(kind: str, table: pa.Table, run: RunKey, bound: ModelRow) -> pa.Tabl
     additional = {field.name: field for field in fields_of(kind, bound)}
     present = tuple(additional[name] for name in table.column_names if name in additional)
     schema = columns.schema_of(kind, present, bound.task)
-    if set(table.column_names) != set(schema.names):
-        odd = sorted(set(table.column_names) ^ set(schema.names))
-        raise InputError(f"{kind}: expected the columns {schema.names}, got missing or unknown {odd}")
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice or set(table.column_names) != set(schema.names):
+        odd = twice or sorted(set(table.column_names) ^ set(schema.names))
+        raise InputError(f"{kind}: expected the columns {schema.names}, got missing, unknown or repeated {odd}")
     for field in schema:
         if not field.nullable and table[field.name].null_count:
             raise InputError(f"{kind}: column {field.name!r} has nulls, every row needs a value")

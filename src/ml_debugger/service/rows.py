@@ -35,12 +35,16 @@ _PUSHED_IDS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """Which rows of a run count, before the newest wins. None means any; ``n_epoch="all"`` means every epoch."""
+    """Which rows of a run count, before the newest wins. None means any; ``n_epoch="all"`` means every epoch.
+
+    With ``every_recording``, older recordings count beside the newest.
+    """
 
     dataset_types: tuple[str, ...] | None = None
     n_epoch: Epoch = "all"
     weights_hash: str | None = None
     pass_id: str | None = None
+    every_recording: bool = False
 
     def apply(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         """Rows that count, but for dataset_types, which are partitions."""
@@ -82,7 +86,11 @@ class RunRows:
         return narrowing.apply((snapshot or self.snapshot(kind)).rows(where))
 
     def winners(self, narrowing: Narrowing) -> RecordingIds:
-        """Sorted ids of the newest recording of every input."""
+        """Sorted ids of the newest recording of every input, or of every recording that counts."""
+        if narrowing.every_recording:
+            with store_errors("read inputs", self.workspace.location):
+                found = self.frame(columns.INPUTS, narrowing).select("recording_id").collect(engine="streaming")
+            return found["recording_id"].sort().to_numpy()
         everything, stale = self._recordings(self.frame(columns.INPUTS, narrowing))
         return np.sort(np.setdiff1d(everything, stale, assume_unique=True) if len(stale) else everything)
 

@@ -1,4 +1,4 @@
-"""The metadata database: its tables, and how it is opened and brought up to date."""
+"""The metadata database: how it is opened and brought up to date."""
 
 from __future__ import annotations
 
@@ -17,47 +17,22 @@ from ml_debugger.errors import ConfigError, StoreError
 from ml_debugger.store.failures import store_errors
 from ml_debugger.store.migrations import HEAD
 
-__all__ = ["METADATA", "database_file", "models", "open_database", "reading", "results", "runs"]
-
-METADATA: Final = sa.MetaData()
-
-models = sa.Table(
-    "models",
-    METADATA,
-    sa.Column("model_name", sa.Text, primary_key=True),
-    sa.Column("task", sa.Text, nullable=False),
-    sa.Column("architecture_hash", sa.Text, nullable=False),
-    sa.Column("n_features", sa.Integer),
-    sa.Column("n_classes", sa.Integer),
-    sa.Column("fields", sa.JSON, nullable=False),
-    sa.Column("label_fields", sa.JSON, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("architecture", sa.Text),
-)
-runs = sa.Table(
-    "runs",
-    METADATA,
-    sa.Column("model_name", sa.Text, primary_key=True),
-    sa.Column("version_name", sa.Text, primary_key=True),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("settings", sa.JSON),
-)
-results = sa.Table(
-    "results",
-    METADATA,
-    sa.Column("result_name", sa.Text, primary_key=True),
-    sa.Column("model_name", sa.Text, nullable=False),
-    sa.Column("version_name", sa.Text, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("completed_at", sa.DateTime(timezone=True)),  # null: claimed, artefacts not all written
-    sa.Column("info", sa.JSON, nullable=False),
-    sa.Index("results_of_run", "model_name", "version_name"),
-)
+__all__ = ["database_file", "open_database", "reading", "revision"]
 
 _READING: Final = "ml_debugger_reading"
 # How long a process waits for another one's transaction.
 _BUSY_SECONDS: Final = 60
 _MIGRATION_LOCK: Final = 0x6D6C6462  # key of PostgreSQL's advisory lock
+# Connections of one process to a database server; a thread that finds none free waits.
+_POOL: Final = {"pool_size": 10, "max_overflow": 20, "pool_timeout": _BUSY_SECONDS, "pool_recycle": 1800}
+# To PostgreSQL, in seconds unless named otherwise: where the server is gone, an error instead of a hang.
+_POSTGRES_ARGUMENTS: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
 
 
 def open_database(url: str | URL) -> Engine:
@@ -74,9 +49,13 @@ def open_database(url: str | URL) -> Engine:
     shown = parsed.render_as_string(hide_password=True)
     with store_errors("open the metadata database", shown):
         engine = _engine(parsed)
-        if _revision(engine) != HEAD:
-            with _migration_lock(engine) as connection:
-                _upgrade(connection)
+        try:
+            if revision(engine) != HEAD:
+                with _migration_lock(engine) as connection:
+                    _upgrade(connection)
+        except BaseException:
+            engine.dispose()
+            raise
         return engine
 
 
@@ -112,7 +91,7 @@ def _parse_url(url: str | URL) -> URL:
 def _engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         try:
-            return sa.create_engine(parsed, pool_pre_ping=True)
+            return sa.create_engine(parsed, pool_pre_ping=True, connect_args=_arguments(parsed), **_POOL)
         except ImportError as error:
             raise ConfigError(
                 f"MLD_DATABASE_URL: the driver {error.name!r} of {parsed.drivername!r} is not installed; install it, "
@@ -130,6 +109,13 @@ def _engine(parsed: URL) -> Engine:
     return engine
 
 
+def _arguments(parsed: URL) -> dict[str, int]:
+    """What a driver is given besides the URL; the URL's own parameters win."""
+    if parsed.get_backend_name() != "postgresql" or parsed.get_driver_name() not in ("psycopg", "psycopg2"):
+        return {}
+    return {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in parsed.query}
+
+
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # Python's driver must not begin transactions of its own
     cursor = connection.cursor()
@@ -144,7 +130,8 @@ def _begin_immediate(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _revision(engine: Engine) -> str | None:
+def revision(engine: Engine) -> str | None:
+    """Where a database is in the sequence of migrations; None where nothing was made yet."""
     with reading(engine) as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None

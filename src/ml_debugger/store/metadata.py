@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 
 from ml_debugger.errors import InputError
-from ml_debugger.store.database import models, reading, results, runs
+from ml_debugger.store.database import reading
 from ml_debugger.store.failures import store_errors
+from ml_debugger.store.organisations import DEFAULT_ORGANISATION
+from ml_debugger.store.schema import models, results, runs
 
-__all__ = ["Metadata", "ModelRow", "ResultRow"]
+__all__ = ["Metadata", "ModelRow", "ResultRow", "insert_new", "utc", "utc_now"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +52,40 @@ class ResultRow:
 
 
 class Metadata:
-    """Reads and writes the metadata database. Every write is one short transaction.
+    """Reads and writes what the metadata database has of one organisation. Every write is one short transaction.
 
     Args:
         engine: An up-to-date database, see ``open_database``.
+        organisation: Whose models, runs and results these are.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, organisation: str = DEFAULT_ORGANISATION) -> None:
         self._engine = engine
+        self._organisation = organisation
         self._shown = engine.url.render_as_string(hide_password=True)
+
+    @property
+    def engine(self) -> Engine:
+        """The database."""
+        return self._engine
+
+    def of(self, organisation: str) -> Metadata:
+        """The same database as another organisation sees it."""
+        return Metadata(self._engine, organisation)
 
     def model(self, model_name: str) -> ModelRow | None:
         """What a model's name is bound to, or None."""
-        rows = self._read(sa.select(models).where(models.c.model_name == model_name))
+        rows = self._read(self._models().where(models.c.model_name == model_name))
         return _model_row(rows[0]) if rows else None
 
     def model_names(self) -> list[str]:
         """All models, by name."""
-        return [row.model_name for row in self._read(sa.select(models.c.model_name).order_by(models.c.model_name))]
+        return [row.model_name for row in self._read(self._models().order_by(models.c.model_name))]
 
     def versions(self, model_name: str) -> list[str]:
         """Versions of a model, oldest first."""
-        query = sa.select(runs.c.version_name).where(runs.c.model_name == model_name)
+        mine = (runs.c.organisation == self._organisation) & (runs.c.model_name == model_name)
+        query = sa.select(runs.c.version_name).where(mine)
         return [row.version_name for row in self._read(query.order_by(runs.c.created_at, runs.c.version_name))]
 
     def bind_model(self, row: ModelRow, expected: ModelRow | None) -> bool:
@@ -79,35 +94,42 @@ class Metadata:
         Raises:
             StoreError: If the database cannot be written.
         """
-        values = _columns_of(row)
+        values = {**_columns_of(row), "organisation": self._organisation}
+        mine = (models.c.organisation == self._organisation) & (models.c.model_name == row.model_name)
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
             if expected is None:
-                return _insert_new(connection, models, {**values, "created_at": _now()})
-            current = connection.execute(
-                sa.select(models).where(models.c.model_name == row.model_name).with_for_update()
-            ).one_or_none()
+                return insert_new(connection, models, {**values, "created_at": utc_now()})
+            current = connection.execute(sa.select(models).where(mine).with_for_update()).one_or_none()
             if current is None or _model_row(current) != expected:
                 return False
-            connection.execute(sa.update(models).where(models.c.model_name == row.model_name).values(**values))
+            connection.execute(sa.update(models).where(mine).values(**values))
             return True
 
     def add_run(self, model_name: str, version_name: str, settings: Mapping[str, Any] | None = None) -> None:
         """List a version of a model, once; None leaves its settings as they are."""
-        key = {"model_name": model_name, "version_name": version_name}
+        key = {"organisation": self._organisation, "model_name": model_name, "version_name": version_name}
         given = {} if settings is None else {"settings": dict(settings)}
+        mine = self._run(model_name, version_name)
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
-            if _insert_new(connection, runs, {**key, **given, "created_at": _now()}) or settings is None:
+            if insert_new(connection, runs, {**key, **given, "created_at": utc_now()}) or settings is None:
                 return
-            if _settings_of(connection.execute(_this_run(model_name, version_name)).one()) != given["settings"]:
-                mine = (runs.c.model_name == model_name) & (runs.c.version_name == version_name)
+            if _settings_of(connection.execute(sa.select(runs.c.settings).where(mine)).one()) != given["settings"]:
                 connection.execute(sa.update(runs).where(mine).values(**given))
 
     def run_settings(self, model_name: str, version_name: str) -> dict[str, Any]:
         """Settings of the newest tracer of a version; nothing where there was none."""
-        found = self._read(_this_run(model_name, version_name))
+        found = self._read(sa.select(runs.c.settings).where(self._run(model_name, version_name)))
         return _settings_of(found[0]) if found else {}
 
-    def claim_result(self, result_name: str, model_name: str, version_name: str, *, unique: bool) -> str:
+    def settings(self, model_name: str) -> dict[str, dict[str, Any]]:
+        """Settings of the versions of a model that have any, by version."""
+        mine = (runs.c.organisation == self._organisation) & (runs.c.model_name == model_name)
+        found = {row.version_name: _settings_of(row) for row in self._read(sa.select(runs).where(mine))}
+        return {version: settings for version, settings in found.items() if settings}
+
+    def claim_result(
+        self, result_name: str, model_name: str, version_name: str, *, unique: bool, claimant: str | None = None
+    ) -> str:
         """Reserve a name for a result that is being made.
 
         Args:
@@ -115,6 +137,7 @@ class Metadata:
             model_name: Model of the result.
             version_name: Version of the result.
             unique: Append ``_2``, ``_3``, ... to a taken name.
+            claimant: Who makes it, so that it can find its claim again, see ``claimed_by``.
 
         Returns:
             The reserved name.
@@ -123,11 +146,12 @@ class Metadata:
             InputError: If the name is taken and ``unique`` is False.
         """
         name, number = result_name, 1
-        row = {"model_name": model_name, "version_name": version_name, "info": {}}
+        run = {"organisation": self._organisation, "model_name": model_name, "version_name": version_name}
+        row: dict[str, Any] = {**run, "info": {}, "claimant": claimant}
         with store_errors("write metadata", self._shown):
             while True:
                 with self._engine.begin() as connection:
-                    if _insert_new(connection, results, {**row, "result_name": name, "created_at": _now()}):
+                    if insert_new(connection, results, {**row, "result_name": name, "created_at": utc_now()}):
                         return name
                 if not unique:
                     raise InputError(
@@ -136,17 +160,31 @@ class Metadata:
                 number += 1
                 name = f"{result_name}_{number}"
 
-    def complete_result(self, result_name: str, info: Mapping[str, Any]) -> None:
-        """List a claimed result, its artefacts being written."""
-        change = sa.update(results).where(results.c.result_name == result_name)
+    def complete_result(
+        self,
+        result_name: str,
+        info: Mapping[str, Any],
+        times: tuple[datetime.datetime, datetime.datetime] | None = None,
+    ) -> None:
+        """List a claimed result, its artefacts being written; ``times`` are those of a result made elsewhere."""
+        change = sa.update(results).where(self._mine(result_name))
+        values: dict[str, Any] = {"info": dict(info), "completed_at": utc_now()}
+        if times is not None:
+            values |= {"created_at": times[0], "completed_at": times[1]}
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
-            connection.execute(change.values(info=dict(info), completed_at=_now()))
+            connection.execute(change.values(**values))
 
     def release_result(self, result_name: str) -> None:
         """Give a claimed name back; a completed result stays."""
-        mine = (results.c.result_name == result_name) & results.c.completed_at.is_(None)
+        mine = self._mine(result_name) & results.c.completed_at.is_(None)
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
             connection.execute(sa.delete(results).where(mine))
+
+    def claimed_by(self, claimant: str) -> tuple[str, bool] | None:
+        """Name that a claimant has reserved, and whether its result is complete; None if it has none."""
+        mine = (results.c.organisation == self._organisation) & (results.c.claimant == claimant)
+        rows = self._read(sa.select(results.c.result_name, results.c.completed_at).where(mine))
+        return (rows[0].result_name, rows[0].completed_at is not None) if rows else None
 
     def results(
         self, model_name: str | None = None, version_name: str | None = None, result_name: str | None = None
@@ -154,27 +192,40 @@ class Metadata:
         """Completed results, oldest first; None means any."""
         wanted = {"model_name": model_name, "version_name": version_name, "result_name": result_name}
         query = sa.select(results).where(
+            results.c.organisation == self._organisation,
             results.c.completed_at.is_not(None),
             *(results.c[name] == value for name, value in wanted.items() if value is not None),
         )
         return [_result_row(row) for row in self._read(query.order_by(results.c.completed_at, results.c.result_name))]
+
+    def _models(self) -> sa.Select[Any]:
+        return sa.select(models).where(models.c.organisation == self._organisation)
+
+    def _run(self, model_name: str, version_name: str) -> sa.ColumnElement[bool]:
+        run = (runs.c.model_name == model_name) & (runs.c.version_name == version_name)
+        return (runs.c.organisation == self._organisation) & run
+
+    def _mine(self, result_name: str) -> sa.ColumnElement[bool]:
+        return (results.c.organisation == self._organisation) & (results.c.result_name == result_name)
 
     def _read(self, query: sa.Select[Any]) -> list[sa.Row[Any]]:
         with store_errors("read metadata", self._shown), reading(self._engine) as connection:
             return list(connection.execute(query))
 
 
-def _insert_new(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+def insert_new(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+    """Insert a row; False if its key is taken, which the database is told to expect: its log stays free of refusals."""
+    insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(connection.dialect.name)
+    if insert is not None:
+        statement = insert(table).values(**values).on_conflict_do_nothing()
+        done = connection.execute(statement, execution_options={"preserve_rowcount": True})
+        return bool(done.rowcount)
     try:
         with connection.begin_nested():
             connection.execute(sa.insert(table).values(**values))
     except IntegrityError:
         return False
     return True
-
-
-def _this_run(model_name: str, version_name: str) -> sa.Select[Any]:
-    return sa.select(runs.c.settings).where(runs.c.model_name == model_name, runs.c.version_name == version_name)
 
 
 def _settings_of(row: sa.Row[Any]) -> dict[str, Any]:
@@ -201,14 +252,15 @@ def _model_row(row: sa.Row[Any]) -> ModelRow:
 
 def _result_row(row: sa.Row[Any]) -> ResultRow:
     return ResultRow(
-        row.result_name, row.model_name, row.version_name, _utc(row.created_at), _utc(row.completed_at), row.info
+        row.result_name, row.model_name, row.version_name, utc(row.created_at), utc(row.completed_at), row.info
     )
 
 
-def _utc(moment: datetime.datetime) -> datetime.datetime:
+def utc(moment: datetime.datetime) -> datetime.datetime:
     """SQLite forgets the zone; everything is stored in UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
-def _now() -> datetime.datetime:
+def utc_now() -> datetime.datetime:
+    """This moment, in UTC."""
     return datetime.datetime.now(datetime.UTC)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -17,10 +18,13 @@ from ml_debugger.store.database import database_file, open_database
 from ml_debugger.store.delta import DeltaTables
 from ml_debugger.store.memory import MemoryTables
 from ml_debugger.store.metadata import Metadata
+from ml_debugger.store.organisations import DEFAULT_ORGANISATION, organisation_place
 from ml_debugger.store.tables import Tables
 
 __all__ = ["STORES", "Workspace", "check_present", "open_store"]
 
+
+Parts = Callable[[str], tuple[Tables, Artifacts]]
 
 # delta-rs panics on these in the path of a folder, or takes them for something else.
 _REFUSED: Final = frozenset("[]\\^|")
@@ -28,12 +32,26 @@ _REFUSED: Final = frozenset("[]\\^|")
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One place: rows, metadata and artefacts."""
+    """Rows, metadata and artefacts of one place, and in it of one organisation.
+
+    Attributes:
+        location: Folder or URL, the same for all organisations.
+        tables: Rows.
+        metadata: Models, runs and results.
+        artifacts: Files of results.
+        parts: Tables and artefacts of an organisation.
+    """
 
     location: str
     tables: Tables
     metadata: Metadata
     artifacts: Artifacts
+    parts: Parts
+
+    def of(self, organisation: str) -> Workspace:
+        """The same place as another organisation sees it: nothing that is kept for one is reachable from another."""
+        tables, artifacts = self.parts(organisation)
+        return replace(self, tables=tables, metadata=self.metadata.of(organisation), artifacts=artifacts)
 
 
 def open_store(location: str, database_url: str | None = None) -> Workspace:
@@ -96,8 +114,7 @@ def _open_folder(location: str, database_url: str | None) -> Workspace:
         )
     if Path(root).exists() and not Path(root).is_dir():
         raise StoreError(f"MLD_HOME: expected a folder, but {root} is a file; name another place")
-    metadata = Metadata(open_database(database_url or _database_of(root)))
-    return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
+    return _at(root, database_url)
 
 
 def _open_file_url(location: str, database_url: str | None) -> Workspace:
@@ -105,9 +122,17 @@ def _open_file_url(location: str, database_url: str | None) -> Workspace:
 
 
 def _open_object_store(location: str, database_url: str | None) -> Workspace:
-    root = _root_of(location)
+    return _at(_root_of(location), database_url)
+
+
+def _at(root: str, database_url: str | None) -> Workspace:
+    def parts(organisation: str) -> tuple[Tables, Artifacts]:
+        place = organisation_place(root, organisation)
+        return DeltaTables(place), Artifacts(place)
+
     metadata = Metadata(open_database(database_url or _database_of(root)))
-    return Workspace(root, DeltaTables(root), metadata, Artifacts(root))
+    tables, artifacts = parts(DEFAULT_ORGANISATION)
+    return Workspace(root, tables, metadata, artifacts, parts)
 
 
 def _root_of(location: str) -> str:
@@ -125,8 +150,14 @@ def _database_of(root: str) -> URL:
 
 
 def _open_memory(location: str, database_url: str | None) -> Workspace:
+    @functools.cache
+    def parts(organisation: str) -> tuple[Tables, Artifacts]:
+        del organisation  # of each its own, made once
+        return MemoryTables(), Artifacts("memory://")
+
     metadata = Metadata(open_database(database_url or "sqlite://"))
-    return Workspace(location, MemoryTables(), metadata, Artifacts("memory://"))
+    tables, artifacts = parts(DEFAULT_ORGANISATION)
+    return Workspace(location, tables, metadata, artifacts, parts)
 
 
 # By URL scheme; a plain path has none.

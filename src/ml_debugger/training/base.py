@@ -62,7 +62,7 @@ class Tracer:
             task,
             adapter,
             run,
-            open_writer(append, run, auto_sync=auto_sync),
+            open_writer(append, run, auto_sync=auto_sync, spool=connection.spool),
             append=append,
             fields=fields.records,
             label_fields=fields.truths,

@@ -3,4 +3,4 @@
 from typing import Final
 
 # Newest revision: a database that has it is opened without loading Alembic. A test holds it equal to the scripts.
-HEAD: Final = "0003"
+HEAD: Final = "0004"

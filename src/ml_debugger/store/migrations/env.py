@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from ml_debugger.store.database import METADATA
+from ml_debugger.store.schema import METADATA
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
 with context.begin_transaction():

@@ -1,0 +1,1 @@
+"""The server under load, on loopback: ingest, memory, faults and the latency of queries."""

@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-from ml_debugger.data_filter import ClassificationDataFilter, ObjectDetectionDataFilter
+from ml_debugger.columns import BOX_3D_COLUMNS
+from ml_debugger.data_filter import ClassificationDataFilter, ObjectDetection3DDataFilter, ObjectDetectionDataFilter
 from ml_debugger.demo.small_detector import SmallDetector
 from ml_debugger.errors import NotFoundError
 from ml_debugger.evaluator import Evaluator
-from ml_debugger.training import ClassificationTracer
+from ml_debugger.training import ClassificationTracer, ObjectDetection3DTracer
 from tests.helpers.blobs import BlobNet, fitted_net, make_blobs
 from tests.helpers.digit_detector import digit_detector, image_loader, scenes, trace, tracer
 from tests.helpers.server import RunningServer
+from tests.helpers.street_frames import annotations, batches, detect
 
 pytestmark = pytest.mark.filterwarnings("ignore::ml_debugger.errors.MLDebuggerWarning")
 WHERE = {"conditions": [{"error_proba": ">=0.3"}]}
@@ -76,6 +78,40 @@ def detection(model: SmallDetector, place: tuple[str, str], monkeypatch: pytest.
     }
 
 
+def detection_3d(place: tuple[str, str]) -> dict[str, Any]:
+    credentials = dict(zip(("api_endpoint", "api_key"), place, strict=True))
+    drive = [{"name": "drive", "type": "str"}]
+    traced = ObjectDetection3DTracer(
+        detect,
+        "streets",
+        "v1",
+        additional_fields=drive,
+        pc_range=(0, -20, -3, 60, 20, 2),
+        score_thresh=0.3,
+        **credentials,
+    )
+    for batch, ids in batches(range(120)):
+        traced(batch, annotations(ids), ids, "val", drive=[f"drive {number // 4}" for number in ids])
+    options = OPTIONS | {"group_by": "drive", "matching": {"measure": "distance"}}
+    result = Evaluator("streets", "v1", *place).request_evaluation(result_name="frames", options=options)
+    chosen = ObjectDetection3DDataFilter(detect, "streets", "v1", "frames", score_thresh=0.3, **credentials)
+    flags: dict[int, Any] = {}
+    for batch, ids in batches(range(200, 260)):
+        flags |= dict(zip(ids, chosen(batch, ids)[1], strict=True))
+    found = chosen.describe()["pc_range"]
+    assert tuple(found) == (0, -20, -3, 60, 20, 2)  # the tracer's, kept with the run
+    return {
+        "flags": flags,
+        "queried": chosen.query(15, {"top_n": 2, "bbox_filter": WHERE}),
+        "scores": chosen.scores().sort_values(["input_id", "unit"], ignore_index=True),
+        "missed_proba": chosen.missed_proba().sort_values("input_id", ignore_index=True),
+        "metrics": result.metrics,
+        "samples": result.samples().sort_values(["input_id", *BOX_3D_COLUMNS], ignore_index=True),
+        "missed": result.missed().sort_values(["input_id", "x"], ignore_index=True),
+        "zones": result.zones,
+    }
+
+
 def same(first: dict[str, Any], second: dict[str, Any]) -> None:
     assert set(first) == set(second)
     for name, value in first.items():
@@ -93,6 +129,10 @@ def test_classification(places: dict[str, tuple[str, str]]) -> None:
 def test_detection(places: dict[str, tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     model = digit_detector()
     same(detection(model, places["embedded"], monkeypatch), detection(model, places["server"], monkeypatch))
+
+
+def test_detection_3d(places: dict[str, tuple[str, str]]) -> None:
+    same(detection_3d(places["embedded"]), detection_3d(places["server"]))
 
 
 def test_recreate_and_what_is_not_there(places: dict[str, tuple[str, str]]) -> None:

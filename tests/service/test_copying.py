@@ -96,6 +96,17 @@ def test_a_copy_is_the_same_to_the_last_value(source: Place, target: Place) -> N
     assert target.copies.models("model")[0].schema == source.copies.models("model")[0].schema
 
 
+def test_settings_go_with_the_version_that_has_them(source: Place, target: Place) -> None:
+    given = replace(SCHEMA, settings={"pc_range": (0, -40.0, -3, 70.4, 40, 1)})
+    append(source.service, make_tables(["a"]), schema=given)
+    append(source.service, make_tables(["a"], version="v2"), RunKey("model", "v2"))
+    for version in ("v1", "v2"):
+        copy_run(source, target, RunKey("model", version))
+    (model,) = target.copies.models("model")
+    assert model.settings.keys() == {"v1"}
+    assert list(model.settings["v1"]["pc_range"]) == [0, -40.0, -3, 70.4, 40, 1]
+
+
 def test_a_second_copy_sends_nothing(source: Place, target: Place) -> None:
     fill(source)
     copy_run(source, target, RUN)

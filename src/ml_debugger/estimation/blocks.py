@@ -21,8 +21,8 @@ from threadpoolctl import ThreadpoolController
 __all__ = ["BLOCK", "MANY", "by_blocks", "in_blocks", "one_blas_thread"]
 
 BLOCK = 32
-MANY = 4
-"""Blocks that are worked on together where only products need them apart: tables of more no longer fit a cache."""
+MANY = 8
+"""Blocks that are worked on together where only products need them apart: more gain little."""
 
 Arrays = tuple[NDArray[Any], ...]
 

@@ -60,6 +60,8 @@ def frame_points(model_input: Any, n_inputs: int) -> list[Float32 | None]:
 
 def _copied(points: Any) -> Float32:
     """``(N, 3)``, copied column by column: far quicker than three numbers of each point."""
+    if isinstance(points, np.ndarray) and points.dtype.kind in "iuf":
+        return np.array(points.T, dtype=np.float32, order="C").T
     return np.stack([to_float32(points[:, axis]) for axis in range(3)]).T
 
 

@@ -124,7 +124,8 @@ def _sums(arrays: Mapping[str, NDArray[Any]], table: Float64) -> Float64:
         leaf = 2 * leaf + went_right
     place, leaf = (_INNER + 1) * np.arange(test.shape[1]), np.ascontiguousarray(leaf.T)
     some = range(0, len(leaf), BLOCK)  # at a time, so that what they add stays small
-    return np.concatenate([arrays["leaf"].take(place + leaf[low : low + BLOCK]).sum(axis=1) for low in some])
+    sums = [arrays["leaf"].take(place + leaf[low : low + BLOCK]).sum(axis=1) for low in some]
+    return np.concatenate([np.empty(0), *sums])
 
 
 def _no_trees() -> _Trees:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -249,6 +250,7 @@ def arrow_type(field: Field) -> pa.DataType:
         ) from None
 
 
+@functools.cache
 def schema_of(kind: str, additional: tuple[Field, ...] = (), task: str | None = None) -> pa.Schema:
     """Arrow schema of one kind of table, with the model's additional columns at the end.
 

@@ -21,7 +21,7 @@ from ml_debugger.analysis.boxes import (
     iou_matrix,
     iter_overlaps,
 )
-from ml_debugger.analysis.boxes_3d import bev_areas, box_volumes, has_volume, iter_shared_space
+from ml_debugger.analysis.boxes_3d import box_volumes, has_volume, iter_shared_space
 from ml_debugger.analysis.match_settings import MEASURES, MatchSettings
 from ml_debugger.errors import ConfigError, InputError
 
@@ -97,15 +97,17 @@ def _iter_flat(first: Boxes, second: Boxes, settings: MatchSettings) -> Iterator
 def _iter_upright(first: Boxes, second: Boxes, settings: MatchSettings) -> Iterator[Overlaps]:
     """Overlaps by the measure of each pair's class; shares are of volumes with ``iou_3d``, else seen from above."""
     measure, reach = settings.measured_by(second.label), settings.reach(second.label)
-    areas, other_areas = bev_areas(first.box), bev_areas(second.box)
-    volumes, other_volumes = box_volumes(first.box), box_volumes(second.box)
     spaces = iter_shared_space(first.input_index, first.box, second.input_index, second.box, reach)
     for space in spaces:
         one, other, by = space.first, space.second, measure[space.second]
         solid = by == MEASURES.index("iou_3d")
         shared = np.where(solid, space.area * space.height, space.area)
-        whole = np.where(solid, volumes[one], areas[one])
-        other_whole = np.where(solid, other_volumes[other], other_areas[other])
+        # boxes that cover nothing are in no pair
+        sizes, other_sizes = (
+            boxes.box[rows, 3:6].astype(np.float64) for boxes, rows in ((first, one), (second, other))
+        )
+        whole = np.where(solid, sizes.prod(axis=1), sizes[:, 0] * sizes[:, 1])
+        other_whole = np.where(solid, other_sizes.prod(axis=1), other_sizes[:, 0] * other_sizes[:, 1])
         overlap = shared / (whole + other_whole - shared)
         near = np.flatnonzero(by == MEASURES.index("distance"))
         overlap[near] = np.maximum(1.0 - space.distance[near] / reach[other[near]], 0.0)
@@ -117,10 +119,11 @@ def _close_pairs_from_above(
     first_index: Int64, first: NDArray[Any], second_index: Int64, second: NDArray[Any], least: float
 ) -> ClosePairs:
     """As `find_close_pairs`, of ``(U, 7)`` and ``(G, 7)`` boxes seen from above."""
-    areas, other_areas = bev_areas(first), bev_areas(second)
     parts = [(np.empty(0, dtype=np.int64),) * 2 + (np.empty(0),)]
     for space in iter_shared_space(first_index, first, second_index, second):
-        iou = space.area / (areas[space.first] + other_areas[space.second] - space.area)
+        # boxes that cover nothing are in no pair
+        sides, other_sides = first[space.first, 3:5].astype(np.float64), second[space.second, 3:5].astype(np.float64)
+        iou = space.area / (sides[:, 0] * sides[:, 1] + other_sides[:, 0] * other_sides[:, 1] - space.area)
         near = np.flatnonzero(iou >= max(least, SMALLEST_IOU))
         parts.append((space.first[near], space.second[near], iou[near]))
     return ClosePairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_debugger.analysis.boxes import run_starts
 from ml_debugger.analysis.boxes_3d import half_extents
 from ml_debugger.analysis.points_in_boxes import points_in_boxes
 
@@ -30,13 +31,13 @@ def inside_of(points: NDArray[Any], boxes: NDArray[Any]) -> Float64:
     found[:, 0] = np.bincount(at, minlength=len(boxes))
     if not len(at):
         return found
-    box = boxes[at].astype(np.float64)
-    across, up, over = (points[point, :3].astype(np.float64) - box[:, :3]).T
-    cos, sin = np.cos(box[:, 6]), np.sin(box[:, 6])
-    starts = np.flatnonzero(np.diff(at, prepend=-1))
+    box = boxes.astype(np.float64)
+    across, up, over = (points[:, axis].take(point).astype(np.float64) - box[:, axis].take(at) for axis in range(3))
+    cos, sin = np.cos(box[:, 6]).take(at), np.sin(box[:, 6]).take(at)
+    starts = np.flatnonzero(run_starts(at))
     sides = (across * cos + up * sin, up * cos - across * sin, over)
     spans = [np.maximum.reduceat(side, starts) - np.minimum.reduceat(side, starts) for side in sides]
-    along, aside, high = np.stack(spans) / box[starts, 3:6].T
+    along, aside, high = np.stack(spans) / box[at[starts], 3:6].T
     found[at[starts], 1] = high
     found[at[starts], 2] = (along + aside) / 2
     return found

@@ -5,25 +5,26 @@ The sensor is taken to be at the origin, as in frames of a LiDAR.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_debugger.analysis.boxes import PredictedBoxes, pairs_of_images
+from ml_debugger.analysis.boxes import PredictedBoxes
 from ml_debugger.analysis.boxes_3d import bev_corners, has_volume
 from ml_debugger.columns import SCENE_CONTEXT
 
 __all__ = ["FARTHEST", "scene_context"]
 
 Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 
 FARTHEST: Final = 30.0
 """Metres from which on another box is not near; also told of a box that is alone."""
 
 IN_FRONT: Final = 0.5  # metres by which a box must be nearer to the sensor to hide another
 FADING: Final = 10.0  # metres at which another box counts half
+PAIRS: Final = 8192  # looked at together: larger tables would be taken from, and given back to, the system each time
 
 
 def scene_context(boxes: PredictedBoxes) -> NDArray[np.float32]:
@@ -39,17 +40,23 @@ def scene_context(boxes: PredictedBoxes) -> NDArray[np.float32]:
     Args:
         boxes: U boxes ``(U, 7)``, with the frame of each.
     """
-    seen = has_volume(boxes.box) & np.isfinite(boxes.score)
-    scene = _Scene(np.where(seen[:, None], boxes.box, 0.0).astype(np.float64), np.asarray(boxes.score, np.float64))
-    frames = np.where(seen, boxes.input_index, -1)
-    for one, other in pairs_of_images(frames, frames):
-        apart = np.flatnonzero((one != other) & seen[one])
-        scene.add(one[apart], other[apart])
-    return scene.columns()
+    seen = np.flatnonzero(has_volume(boxes.box) & np.isfinite(boxes.score))
+    order = seen[np.argsort(boxes.input_index[seen], kind="stable")]
+    scene = _Scene(boxes.box[order].astype(np.float64), boxes.score[order].astype(np.float64))
+    ends = np.flatnonzero(np.diff(boxes.input_index[order])) + 1
+    for start, end in pairwise([0, *ends.tolist(), len(order)]):
+        scene.look(start, end)
+    found = np.zeros((len(boxes), len(SCENE_CONTEXT)), dtype=np.float32)
+    found[:, SCENE_CONTEXT.index("nearest")] = FARTHEST
+    found[order] = scene.columns()
+    return found
 
 
 class _Scene:
-    """The boxes, and what is collected from pairs of them, some boxes at a time."""
+    """The boxes, frame by frame, and what is collected from pairs of them.
+
+    Pairs are matrices, a row per box, which spares looking up both boxes of each.
+    """
 
     def __init__(self, box: Float64, score: Float64) -> None:
         count = len(box)
@@ -63,41 +70,48 @@ class _Scene:
         self.hidden, self.nearest = np.zeros(count), np.full(count, FARTHEST**2)
         self.weight, self.turned, self.raised = np.zeros((3, count))
 
-    def add(self, one: Int64, other: Int64) -> None:
-        """All pairs of some first boxes with the others of their frames, first boxes ascending."""
-        if not len(one):
-            return
-        starts = np.flatnonzero(np.diff(one, prepend=-1))
-        rows = one[starts]
-        squared = (self.x[one] - self.x[other]) ** 2 + (self.y[one] - self.y[other]) ** 2
-        self.nearest[rows] = np.minimum(self.nearest[rows], np.minimum.reduceat(squared, starts))
-        weight = self.score[other] / (1.0 + np.sqrt(squared) / FADING)
-        turned = np.abs(self.sin[one] * self.cos[other] - self.cos[one] * self.sin[other])
-        self.weight[rows] = np.add.reduceat(weight, starts)
-        self.turned[rows] = np.add.reduceat(weight * turned, starts)
-        self.raised[rows] = np.add.reduceat(weight * (self.bottom[one] - self.bottom[other]), starts)
-        self._hide(one, other)
+    def look(self, start: int, end: int) -> None:
+        """All pairs of the boxes of one frame, some first boxes at a time."""
+        step = max(PAIRS // max(end - start, 1), 1)
+        for low in range(start, end, step):
+            rows, others = slice(low, min(low + step, end)), slice(start, end)
+            self._weigh(rows, others)
+            self._hide(rows, others)
 
-    def _hide(self, one: Int64, other: Int64) -> None:
+    def _weigh(self, rows: slice, others: slice) -> None:
+        """Distances, and weighted sums."""
+        squared = (self.x[rows, None] - self.x[others]) ** 2
+        squared += (self.y[rows, None] - self.y[others]) ** 2
+        weight = self.score[others] / (1.0 + np.sqrt(squared) / FADING)
+        itself = np.arange(len(squared)), np.arange(rows.start - others.start, rows.stop - others.start)
+        squared[itself], weight[itself] = np.inf, 0.0
+        np.minimum(self.nearest[rows], squared.min(axis=1), out=self.nearest[rows])
+        weight.sum(axis=1, out=self.weight[rows])
+        turned = self.sin[rows, None] * self.cos[others]
+        turned -= self.cos[rows, None] * self.sin[others]
+        np.abs(turned, out=turned)
+        turned *= weight
+        turned.sum(axis=1, out=self.turned[rows])
+        weight *= self.bottom[rows, None] - self.bottom[others]
+        weight.sum(axis=1, out=self.raised[rows])
+
+    def _hide(self, rows: slice, others: slice) -> None:
         """Shares of the angles of boxes that nearer ones cover."""
-        nearer = np.flatnonzero(self.far[other] < self.far[one] - IN_FRONT)
-        one, other = one[nearer], other[nearer]
-        aside = _turn(self.direction[other] - self.direction[one])
-        low, high = np.maximum(self.right[one], aside + self.right[other]), aside + self.left[other]
-        covers = np.flatnonzero(np.minimum(self.left[one], high) > low)
-        one, covered = one[covers], np.minimum(self.left[one], high)[covers] - low[covers]
-        np.maximum.at(self.hidden, one, np.minimum(covered / (self.left[one] - self.right[one]), 1.0))
+        aside = _turn(self.direction[others] - self.direction[rows, None])
+        high = np.minimum(self.left[rows, None], aside + self.left[others])
+        aside += self.right[others]
+        low = np.maximum(self.right[rows, None], aside, out=aside)
+        hides = high > low
+        hides &= self.far[others] < self.far[rows, None] - IN_FRONT
+        covered = np.where(hides, high - low, 0.0).max(axis=1)
+        share = np.divide(covered, self.left[rows] - self.right[rows], out=np.zeros(len(covered)), where=covered > 0)
+        np.minimum(share, 1.0, out=self.hidden[rows])
 
     def columns(self) -> NDArray[np.float32]:
         """The table."""
         scale = np.where(self.weight > 0, 1.0 / np.where(self.weight > 0, self.weight, 1.0), 0.0)
-        found = {
-            "hidden": self.hidden,
-            "turned": self.turned * scale,
-            "raised": self.raised * scale,
-            "nearest": np.sqrt(self.nearest),
-        }
-        return np.stack([found[name] for name in SCENE_CONTEXT], axis=1).astype(np.float32)
+        found = [self.hidden, self.turned * scale, self.raised * scale, np.sqrt(self.nearest)]
+        return np.stack(found, axis=1).astype(np.float32)
 
 
 def _turn(angle: Float64) -> Float64:

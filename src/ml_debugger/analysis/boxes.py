@@ -31,6 +31,7 @@ __all__ = [
     "iter_ranges",
     "join_overlaps",
     "pairs_of_images",
+    "run_starts",
 ]
 
 Bool = NDArray[np.bool_]
@@ -269,6 +270,13 @@ def pairs_of_images(first_index: Int64, second_index: Int64) -> Iterator[tuple[I
     counts = np.searchsorted(ordered, first_index, side="right") - start
     for rows, within in iter_ranges(counts):
         yield rows, order[start[rows] + within]
+
+
+def run_starts(values: NDArray[Any]) -> Bool:
+    """``(N,)`` whether each value is another than the one before it; the first is."""
+    starts = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=starts[1:])
+    return starts
 
 
 def iter_ranges(counts: Int64) -> Iterator[tuple[Int64, Int64]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_debugger.analysis.box_kinds import BOXES_2D, BoxKind
-from ml_debugger.analysis.boxes import WIDTHS, ClosePairs, PredictedBoxes
+from ml_debugger.analysis.boxes import WIDTHS, ClosePairs, PredictedBoxes, run_starts
 from ml_debugger.columns import DETECTION_3D_CONTEXT, DETECTION_CONTEXT
 from ml_debugger.errors import InputError
 
@@ -162,11 +162,11 @@ def _suppressed_rows(kept: PredictedBoxes, pairs: ClosePairs, own: Float64) -> I
     # of the candidates with the score of a kept box the one that overlaps it most is the box itself
     same = np.flatnonzero(np.abs(own[rows] - score) <= SAME_SCORE)
     same = same[np.lexsort((-pairs.iou[rows[same]], box[same]))]
-    same = same[np.diff(box[same], prepend=-1) != 0]
+    same = same[run_starts(box[same])]
     key = candidate * (int(label.max(initial=0)) + 1) + label
     left = np.flatnonzero(~np.isin(key, key[same]))
     order = left[np.lexsort((-pairs.iou[rows[left]], -score[left], key[left]))]
-    best = order[np.diff(key[order], prepend=-1) != 0]
+    best = order[run_starts(key[order])]
     return np.asarray(rows[best])
 
 

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["BLOCK", "in_blocks", "one_blas_thread"]
+__all__ = ["BLOCK", "MANY", "by_blocks", "in_blocks", "one_blas_thread"]
 
 BLOCK = 32
+MANY = 8
+"""Blocks that are worked on together where only products need them apart: more gain little."""
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -40,32 +42,49 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def in_blocks(function: Callable[..., Arrays], *arrays: NDArray[Any]) -> Arrays:
-    """``function`` over the rows of ``arrays``, always called with exactly ``BLOCK`` rows.
+def by_blocks(rows: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+    """The product of ``(U, D)`` rows of whole blocks with ``(D, K)`` or ``(D,)``, each block on its own.
+
+    So a row's product has the same bits however many blocks come with it.
+    """
+    n_blocks = len(rows) // BLOCK
+    product = rows.reshape(n_blocks, BLOCK, rows.shape[1]) @ matrix
+    return np.asarray(product.reshape(len(rows), *matrix.shape[1:]))
+
+
+def in_blocks(function: Callable[..., Arrays], *arrays: NDArray[Any], most: int = 1) -> Arrays:
+    """``function`` over the rows of ``arrays``, always called with exactly ``BLOCK`` rows, or several times as many.
 
     Args:
         function: Takes one ``(BLOCK, ...)`` array per argument and returns a tuple of ``(BLOCK, ...)`` arrays; each
             row of the
             result depends on that row of the arguments only.
         arrays: Arrays with N rows each. The last block is padded with zeros, and the padding is cut off the result.
+        most: Blocks that the function may be called with at a time: one, unless it makes its products ``by_blocks``,
+            and all else row by row. Loops over whole blocks never end within a vector register, which is where the
+            bits of other sums and functions could depend on the number of rows.
 
     Returns:
         The results of all blocks, N rows each; N may be 0.
     """
-    n_rows = len(arrays[0])
+    n_rows, step = len(arrays[0]), most * BLOCK
     if n_rows == BLOCK:
         return function(*arrays)
-    whole = n_rows - n_rows % BLOCK
-    parts = [function(*(array[start : start + BLOCK] for array in arrays)) for start in range(0, whole, BLOCK)]
-    if whole < n_rows or n_rows == 0:
-        padded = function(*(_pad(array[whole:]) for array in arrays))
-        parts.append(tuple(result[: n_rows - whole] for result in padded))
+    parts = []
+    for start in range(0, max(n_rows, 1), step):
+        some = [array[start : start + step] for array in arrays]
+        count = len(some[0])
+        missing = -count % BLOCK if count else BLOCK
+        if not missing:
+            parts.append(function(*some))
+            continue
+        parts.append(tuple(result[:count] for result in function(*(_pad(rows, missing) for rows in some))))
     if len(parts) == 1:
         return parts[0]
     return tuple(np.concatenate(results) for results in zip(*parts, strict=True))
 
 
-def _pad(rows: NDArray[Any]) -> NDArray[Any]:
-    block = np.zeros((BLOCK, *rows.shape[1:]), dtype=rows.dtype)
+def _pad(rows: NDArray[Any], missing: int) -> NDArray[Any]:
+    block = np.zeros((len(rows) + missing, *rows.shape[1:]), dtype=rows.dtype)
     block[: len(rows)] = rows
     return block

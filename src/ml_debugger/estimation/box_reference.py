@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ PROBE_STEPS: Final = 8
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+Product = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +113,33 @@ class BoxReference:
         both = {**nothing, **arrays}
         return cls(**{name: both[name] for name in cls.__slots__})
 
-    def place(self, vectors: NDArray[Any]) -> Float64:
-        """``(U, K)`` components of features; K = 0 without."""
+    def place(self, vectors: NDArray[Any], product: Product = np.matmul) -> Float64:
+        """``(U, K)`` components of features; K = 0 without.
+
+        Args:
+            vectors: ``(U, D)``.
+            product: How matrices are multiplied.
+        """
         if self.axes.shape[1] == 0:
             return np.zeros((len(vectors), 0))
-        return np.asarray((vectors.astype(np.float64) - self.mean) @ self.axes)
+        return np.asarray(product(vectors.astype(np.float64) - self.mean, self.axes))
 
-    def describe(self, components: Float64, label: Int64, numbers: Float64 | None = None) -> Float64:
+    def describe(
+        self, components: Float64, label: Int64, numbers: Float64 | None = None, product: Product = np.matmul
+    ) -> Float64:
         """``(U, 3 + 3G)`` `LEARNED_DESCRIPTORS` of boxes with these components, predicted classes and numbers.
 
         Then of each number how far it is from what is typical of the class, how far above, and how far below.
+
+        Args:
+            components: ``(U, K)``.
+            label: ``(U,)``.
+            numbers: ``(U, G)``.
+            product: How matrices are multiplied.
         """
         own, nearest = self.distances(components, label)
         excess = _looked_up(self.classes, self.excess, label)
-        learned = np.stack([excess, own - nearest, self.probe[0] + components @ self.probe[1:]], axis=1)
+        learned = np.stack([excess, own - nearest, self.probe[0] + product(components, self.probe[1:])], axis=1)
         width = self.typical.shape[1]
         if numbers is None or not width:
             return learned

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ml_debugger.errors import StoreError
 from ml_debugger.estimation.bank import Bank
-from ml_debugger.estimation.blocks import in_blocks
+from ml_debugger.estimation.blocks import MANY, in_blocks
 from ml_debugger.estimation.calibration import calibrate
 from ml_debugger.estimation.learners import LEARNERS, Design
 from ml_debugger.estimation.outliers import outlier_score, support_of
@@ -92,7 +92,7 @@ class ErrorModel:
             support = support_of(outlier, outlier_score(outlier, outlying))
             return (support, *(_estimate(parts, calibrator, design) for parts, calibrator in estimators))
 
-        support, *probabilities = in_blocks(block, descriptors, baseline, outlying)
+        support, *probabilities = in_blocks(block, descriptors, baseline, outlying, most=MANY)
         return Predictions(dict(zip(names, probabilities, strict=True)), support)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
@@ -121,7 +121,8 @@ class ErrorModel:
         learners = self.meta["targets"][target]["learners"]
         if not learners:
             return [], self.part(f"{target}/baseline")
-        return [(name, self.part(f"{target}/{name}")) for name in learners], self.part(f"{target}/calibrator")
+        ready = [(name, LEARNERS[name].prepare(self.part(f"{target}/{name}"))) for name in learners]
+        return ready, self.part(f"{target}/calibrator")
 
     def to_bytes(self) -> bytes:
         """The model as safetensors with its JSON in the header; :meth:`from_bytes` gives back the same bits."""

@@ -24,7 +24,7 @@ from ml_debugger.recording.waiting import Spool
 from ml_debugger.recording.writer import Writer
 from ml_debugger.service.contract import AppendRequest, ModelSchema, RunKey
 from ml_debugger.settings import read_setting
-from ml_debugger.tasks.rows import list_column
+from ml_debugger.tasks.rows import list_column, make_rows
 from ml_debugger.tasks.task import Task
 from ml_debugger.types import Field, ModelOutput
 
@@ -129,9 +129,8 @@ class Recorder:
         inputs = self._input_rows(ids, call)
         records = _with_fields(self.task.predictions(output, inputs), inputs, extra)
         n_units = pa.array(_count_units(output), type=pa.int64())
-        inputs = inputs.append_column("n_units", n_units)
-        inputs = inputs.append_column("frame_context", list_column(output.frame_context, len(ids)))
-        inputs = inputs.cast(columns.schema_of(columns.INPUTS))
+        own = {"n_units": n_units, "frame_context": list_column(output.frame_context, len(ids))}
+        inputs = make_rows(columns.INPUTS, inputs, own)
         return Recorded(raw, output, inputs, records)
 
     def truths(self, ground_truth: Any, recorded: Recorded, values: Mapping[str, Any]) -> pa.Table:

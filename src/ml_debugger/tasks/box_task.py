@@ -18,7 +18,7 @@ from ml_debugger.analysis.detection_codes import detection_codes, is_certain, mi
 from ml_debugger.analysis.matching import MatchSettings, match
 from ml_debugger.errors import InputError
 from ml_debugger.estimation import ErrorModel, Layout, finite_rows
-from ml_debugger.estimation.blocks import in_blocks
+from ml_debugger.estimation.blocks import MANY, by_blocks, in_blocks
 from ml_debugger.estimation.box_reference import BoxExamples, BoxReference, fit_box_reference
 from ml_debugger.estimation.neighbours import N_VOTES
 from ml_debugger.selection import BBoxStrategy, box_candidates, parse_bbox_strategy
@@ -168,13 +168,13 @@ class BoxTask:
         """
         found = self.read_truths(ground_truth, inputs.num_rows, n_classes)
         boxes = found.boxes
-        bare = np.setdiff1d(np.flatnonzero(found.known), boxes.input_index)
+        bare = np.flatnonzero(found.known & (np.bincount(boxes.input_index, minlength=len(found.known)) == 0))
         rows = inputs.take(pa.array(np.concatenate([boxes.input_index, bare])))
         box = list_column(np.concatenate([boxes.box, np.full((len(bare), self.kind.width), np.nan)]), rows.num_rows)
         own = {
             "truth_index": pa.array(np.concatenate([found.position, np.full(len(bare), NO_OBJECTS)])),
             "truth": pa.array(np.concatenate([boxes.label, np.full(len(bare), NO_TRUTH)])),
-            "box": pc.if_else(pa.array(np.arange(rows.num_rows) < len(boxes.box)), box, None),
+            "box": pc.if_else(pa.array(np.arange(rows.num_rows) < len(boxes.box)), box, None) if len(bare) else box,
             "ignored": pa.array(np.concatenate([boxes.ignored, np.ones(len(bare), dtype=bool)])),
         }
         return make_rows(columns.TRUTHS, rows, own)
@@ -264,12 +264,12 @@ class BoxTask:
 
         def block(*arrays: NDArray[Any]) -> tuple[Float64, ...]:
             some, vectors = Units(*arrays[:-1]), arrays[-1]
-            components = reference.place(vectors)
-            learned = reference.describe(components, some.label, self.numbers(some))
+            components = reference.place(vectors, by_blocks)
+            learned = reference.describe(components, some.label, self.numbers(some), by_blocks)
             return self._described(some, reference, components, learned)
 
         fields = (units.label, units.score, units.features, units.logits, units.box, units.context, values)
-        return Description(*in_blocks(block, *fields))
+        return Description(*in_blocks(block, *fields, most=MANY))
 
     def score_columns(self, units: Units) -> dict[str, NDArray[Any]]:
         """Size and place of each box."""

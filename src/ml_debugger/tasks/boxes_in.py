@@ -228,6 +228,8 @@ def listed(value: Any) -> Any:
 
 def rows_of(value: Any, width: int) -> Float64:
     """Boxes as rows of numbers: ``(0, width)`` where there is none, ``(1,)`` where they are no table of numbers."""
+    if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iuf":
+        return value.astype(np.float64)
     numbers = listed(value)
     try:
         rows = np.array(numbers, dtype=np.float64)
@@ -250,6 +252,8 @@ def _image_boxes(raw: RawTruths, where: str) -> Float64:
 
 
 def _labels(value: Any, count: int, where: str) -> Int64:
+    if isinstance(value, np.ndarray) and value.shape == (count,) and value.dtype.kind == "i":
+        return value.astype(np.int64)
     labels = listed(value)
     if not isinstance(labels, list) or len(labels) != count:
         raise InputError(f"{where}: expected {count} labels, one per box, got {shape_in_words(value)}")
@@ -260,7 +264,9 @@ def _labels(value: Any, count: int, where: str) -> Int64:
 
 
 def _flags(value: Any, count: int, where: str) -> Bool:
-    flags = [0] * count if value is None else listed(value)
+    if value is None:
+        return np.zeros(count, dtype=bool)
+    flags = listed(value)
     if not isinstance(flags, list) or len(flags) != count or any(flag not in (0, 1) for flag in flags):
         raise InputError(f"{where}: expected {count} crowd flags, 0 or 1 each, got {shape_in_words(value)}")
     return np.array(flags, dtype=bool)

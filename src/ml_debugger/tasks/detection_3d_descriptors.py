@@ -81,14 +81,16 @@ def box_descriptors(units: Units) -> Float64:
         "inside_border": np.log1p(np.maximum(known["border_distance"], 0.0)),
     }
     found |= {f"not_{name}": -found[name] for name in _BOTH_WAYS}
-    table = np.stack([found[name] for name in BOX_DESCRIPTORS], axis=1)
+    table = np.concatenate([found[name] for name in BOX_DESCRIPTORS]).reshape(len(BOX_DESCRIPTORS), len(units))
     for columns, name in (
         (_OF_CANDIDATES, "n_suppressed_same"),
         (_OF_POINTS, "n_points"),
         (_OF_BORDER, "border_distance"),
     ):
-        table[~shared.shown(units, BOX_3D_CONTEXT, name)[:, None] & columns] = 0.0
-    return table
+        shown = shared.shown(units, BOX_3D_CONTEXT, name)
+        if not shown.all():
+            table[np.ix_(columns, ~shown)] = 0.0
+    return np.ascontiguousarray(table.T)
 
 
 def box_geometry(units: Units) -> Float64:

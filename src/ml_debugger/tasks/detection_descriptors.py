@@ -143,11 +143,13 @@ def neighbours(
         beside: Finds the pairs of them that overlap; default: those of axis-aligned boxes.
     """
     image = np.unique(boxes.input_index, return_inverse=True)[1]
-    score = np.nan_to_num(np.asarray(boxes.score, dtype=np.float64))
+    score = np.asarray(boxes.score, dtype=np.float64)
+    score = score if np.isfinite(score).all() else np.nan_to_num(score)
     n_kept = np.bincount(image)
     best = np.zeros(len(n_kept))
     np.maximum.at(best, image, score)
-    kinds = np.unique(np.stack([image, boxes.label]), axis=1, return_inverse=True)[1].reshape(-1)
+    names, kinds = np.unique(boxes.label, return_inverse=True)
+    kinds = kinds + image * len(names)
     found = {
         "n_kept": n_kept[image],
         "n_kept_same": np.bincount(kinds)[kinds],
@@ -176,16 +178,15 @@ def _overlaps(boxes: PredictedBoxes, pairs: Overlaps, score: Float64) -> dict[st
     pairs = pairs.rows(pairs.first != pairs.second)
     one, other = pairs.first, pairs.second
     better = score[other] > score[one]
+    same = boxes.label[one] == boxes.label[other]
     found = {}
-    for name, kind in (
-        ("same", boxes.label[one] == boxes.label[other]),
-        ("other", boxes.label[one] != boxes.label[other]),
-    ):
+    for name, kind in (("same", same), ("other", ~same)):
+        every, best = np.flatnonzero(kind), np.flatnonzero(kind & better)
         for what, values, rows in (
-            (f"overlap_{name}", pairs.iou, kind),
-            (f"better_iou_{name}", pairs.iou, kind & better),
-            (f"inside_better_{name}", pairs.first_share, kind & better),
-            (f"around_better_{name}", pairs.second_share, kind & better),
+            (f"overlap_{name}", pairs.iou, every),
+            (f"better_iou_{name}", pairs.iou, best),
+            (f"inside_better_{name}", pairs.first_share, best),
+            (f"around_better_{name}", pairs.second_share, best),
         ):
             found[what] = np.zeros(len(boxes))
             np.maximum.at(found[what], one[rows], values[rows])
@@ -204,8 +205,14 @@ def known_context(units: Units, names: tuple[str, ...]) -> dict[str, Float64]:
     """Per name ``(U,)`` numbers of the context; 0 where nothing is known."""
     if units.context.shape[1] != len(names):
         return {name: np.zeros(len(units)) for name in names}
-    filled = np.nan_to_num(np.asarray(units.context, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    return dict(zip(names, filled.T, strict=True))
+    return dict(zip(names, _filled(units.context).T, strict=True))
+
+
+def _filled(values: NDArray[Any]) -> Float64:
+    """A copy with 0 for what is not finite."""
+    filled = np.array(values, dtype=np.float64)
+    filled[~np.isfinite(filled)] = 0.0
+    return filled
 
 
 def shown(units: Units, names: tuple[str, ...], name: str) -> NDArray[np.bool_]:
@@ -227,7 +234,7 @@ def _class_columns(units: Units) -> dict[str, Float64]:
     probability of its own (sigmoid): their sum, and by how much the score is less than that of the class, because of an
     objectness or centreness.
     """
-    logits = np.nan_to_num(np.asarray(units.logits, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    logits = _filled(units.logits)
     if logits.shape[1] < 2:
         return dict.fromkeys(("class_margin", "class_entropy", "class_mass", "beside_class"), np.zeros(len(units)))
     rows, own = np.arange(len(units)), np.clip(units.label, 0, logits.shape[1] - 1)

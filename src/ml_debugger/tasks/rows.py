@@ -27,5 +27,8 @@ def list_column(values: NDArray[Any] | None, n_rows: int) -> pa.Array:
 def make_rows(kind: str, inputs: pa.Table, own: dict[str, pa.Array]) -> pa.Table:
     """Rows of one kind: columns of their own, the rest from the input rows, one input row for each."""
     schema = columns.schema_of(kind)
-    given = {name: inputs.column(name) for name in inputs.schema.names if name in schema.names}
-    return pa.table({name: own.get(name, given.get(name)) for name in schema.names}, schema=schema)
+    place = {name: position for position, name in enumerate(inputs.schema.names)}
+    found = [own[one.name] if one.name in own else inputs.column(place[one.name]) for one in schema]
+    # Arrow's own way from a dict looks at every column twice
+    fitting = [have if have.type == one.type else have.cast(one.type) for have, one in zip(found, schema, strict=True)]
+    return pa.Table.from_arrays(fitting, schema=schema)

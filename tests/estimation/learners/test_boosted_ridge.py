@@ -144,3 +144,12 @@ def test_fits_between_gate_and_calibration() -> None:
     )
     assert found.targets["error_proba"]["learners"] == ["boosted_ridge"]
     assert brier(found.out_of_fold["error_proba"], wrong) < brier(found.baseline["error_proba"], wrong) - 0.05
+
+
+def test_prepared_trees_add_up_to_the_same_bits() -> None:
+    rng = np.random.default_rng(0)
+    column, threshold = rng.integers(0, 5, (60, 7)), rng.choice([-1.0, 0.0, 0.5, np.inf], (60, 7))
+    arrays = {"column": column, "threshold": threshold, "leaf": rng.normal(size=(60, 8))}
+    table = rng.choice([-2.0, -1.0, 0.0, 0.2, 0.5, 3.0], (96, 5))
+    expected = module._Trees(**arrays).parts(table).sum(axis=1)
+    np.testing.assert_array_equal(module._sums(module.prepare(arrays), table), expected)

@@ -55,7 +55,14 @@ def frame_points(model_input: Any, n_inputs: int) -> list[Float32 | None]:
             f"input_ids: {n_inputs} ids were given, but the model's input holds {len(frames)} frames; give one id per "
             "frame of the batch"
         )
-    return [None if points is None else to_float32(points) for points in frames]
+    return [None if points is None else _copied(points) for points in frames]
+
+
+def _copied(points: Any) -> Float32:
+    """``(N, 3)``, copied column by column: far quicker than three numbers of each point."""
+    if isinstance(points, np.ndarray) and points.dtype.kind in "iuf":
+        return np.array(points.T, dtype=np.float32, order="C").T
+    return np.stack([to_float32(points[:, axis]) for axis in range(3)]).T
 
 
 def _one_table(model_input: Any) -> Any | None:

@@ -73,7 +73,7 @@ class OutputBuilder:
         self.n_features = _width("features", [image.features for image in images], self.n_features)
         self.n_logits = _width("logits", [image.logits for image in images], self.n_logits)
         self.shows_candidates |= any(image.candidates is not None for image in images)
-        kept_boxes = PredictedBoxes(input_index, boxes, label, score)
+        kept_boxes, candidates = PredictedBoxes(input_index, boxes, label, score), self._candidates(images)
         return ModelOutput(
             n_inputs=len(images),
             input_index=input_index,
@@ -82,9 +82,9 @@ class OutputBuilder:
             features=_vectors([image.features for image in images], units, self.n_features),
             logits=_vectors([image.logits for image in images], units, self.n_logits),
             boxes=boxes,
-            context=self._context(kept_boxes, images, known),
+            context=self._context(kept_boxes, candidates, images, known),
             unit=_join(units, (0,), np.int64) if self.thinning else None,
-            frame_context=self._frame_context(kept_boxes, images),
+            frame_context=self._frame_context(kept_boxes, candidates, images),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -111,14 +111,15 @@ class OutputBuilder:
             f"{int(label.max())}; give the number of classes{counted}"
         )
 
-    def _context(self, kept: PredictedBoxes, images: Sequence[ImageBoxes], known: Any) -> Float32:
+    def _context(
+        self, kept: PredictedBoxes, found: PredictedBoxes, images: Sequence[ImageBoxes], known: Any
+    ) -> Float32:
         """``(U, K)``; without candidates only what the place of a box says."""
         rows = np.full((len(kept), len(self.kind.context)), np.nan, dtype=np.float32)
         place = self.kind.place(np.asarray(kept.box, dtype=np.float32), kept.input_index, images, known, self.pc_range)
         rows[:, : place.shape[1]] = place
         seen = np.array([image.candidates is not None for image in images], dtype=bool)[kept.input_index]
         if seen.any():
-            found = self._candidates(images)
             candidates = BeforeSuppression(found.input_index, found.box, found.label, found.score)
             rows[seen, place.shape[1] :] = suppressed(kept, candidates, self._iou_thresh(), self.kind.boxes)[seen]
         return rows
@@ -127,12 +128,12 @@ class OutputBuilder:
         found = (self.thinning or {}).get("iou_thresh", self.iou_thresh)
         return self.kind.boxes.same_object if found is None else float(found)
 
-    def _frame_context(self, kept: PredictedBoxes, images: Sequence[ImageBoxes]) -> Float32:
+    def _frame_context(self, kept: PredictedBoxes, found: PredictedBoxes, images: Sequence[ImageBoxes]) -> Float32:
         score_thresh = (self.thinning or {}).get("score_thresh", self.score_thresh)
         if score_thresh is None:
             score_thresh = float(kept.score.min()) if len(kept) else 1.0
         seen = np.array([image.candidates is not None for image in images], dtype=bool)
-        return frame_context(kept, self._candidates(images), seen, score_thresh, self.kind.boxes)
+        return frame_context(kept, found, seen, score_thresh, self.kind.boxes)
 
     def _candidates(self, images: Sequence[ImageBoxes]) -> PredictedBoxes:
         """All candidates of a batch."""

@@ -161,7 +161,9 @@ def read_image(entry: Any, position: int = 0, form: OutputForm = IMAGE_FORM) -> 
 
 def with_background(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """``(U, 1 + C)`` logits with a class 0 that is never predicted, for detectors whose labels begin at 1."""
-    return np.pad(logits, ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
+    widened = np.full((len(logits), logits.shape[1] + 1), IMPOSSIBLE, dtype=logits.dtype)
+    widened[:, 1:] = logits
+    return widened
 
 
 def _shape(value: Any) -> str:

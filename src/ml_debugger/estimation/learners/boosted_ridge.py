@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_debugger.estimation.blocks import BLOCK
 from ml_debugger.estimation.learners import signed_ridge
 from ml_debugger.estimation.learners.design import Arrays, Design, Float64, Int64, Learner
 from ml_debugger.estimation.numbers import log_loss, sigmoid
@@ -77,8 +78,54 @@ def fit(design: Design, target: NDArray[Any], folds: Int64) -> tuple[Arrays, Flo
 
 def log_odds(arrays: Mapping[str, NDArray[Any]], design: Design) -> Float64:
     """``(U,)`` uncalibrated log-odds."""
-    trees = _Trees(arrays["column"], arrays["threshold"], arrays["leaf"])
-    return np.asarray(signed_ridge.log_odds(arrays, design) + trees.parts(design.table()).sum(axis=1))
+    table = design.table()
+    ready = arrays if "test" in arrays else prepare(arrays)
+    return np.asarray(signed_ridge.log_odds_of(arrays, table) + _sums(ready, table))
+
+
+def prepare(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """The arrays, and which tests the trees make: each of them once, by column.
+
+    ``tested`` are the columns that have a test; ``first`` says where their tests begin, and where the last ones end, in
+    ``above``, their thresholds; ``test (2**DEPTH - 1, T)`` is which of these each inner node makes.
+    """
+    nodes = np.stack([arrays["column"].T.ravel(), arrays["threshold"].T.ravel()], axis=1)
+    tests, test = np.unique(nodes, axis=0, return_inverse=True)
+    tested, first = np.unique(tests[:, 0].astype(np.int64), return_index=True)
+    return {
+        **arrays,
+        "tested": tested,
+        "first": np.append(first, len(tests)),
+        "above": tests[:, 1],
+        "test": test.reshape(_INNER, -1),
+    }
+
+
+def _sums(arrays: Mapping[str, NDArray[Any]], table: Float64) -> Float64:
+    """``(U,)`` sums over `_Trees.parts`, of prepared arrays.
+
+    All tests are made first, since trees share them; which leaf a row comes to then follows from bits.
+    """
+    columns, above, test = np.ascontiguousarray(table.T), arrays["above"][:, None], arrays["test"]
+    first = arrays["first"].tolist()
+    passed = np.empty((len(above), len(table)), dtype=bool)
+    for column, start, end in zip(arrays["tested"].tolist(), first, first[1:], strict=False):
+        np.greater(columns[column], above[start:end], out=passed[start:end])
+    bits = passed.view(np.uint8).take(test.ravel(), axis=0).reshape(*test.shape, len(table))
+    path = list[NDArray[np.uint8]]()
+    for depth in range(DEPTH):
+        level = bits[2**depth - 1 : 2 ** (depth + 1) - 1]
+        for went_right in path:  # of the nodes of a level, the half that the tests before lead to
+            left, right = np.split(level, 2)
+            level = left ^ (went_right & (left ^ right))
+        path.append(level[0])
+    leaf = path[0]
+    for went_right in path[1:]:
+        leaf = 2 * leaf + went_right
+    place, leaf = (_INNER + 1) * np.arange(test.shape[1]), np.ascontiguousarray(leaf.T)
+    some = range(0, len(leaf), BLOCK)  # at a time, so that what they add stays small
+    sums = [arrays["leaf"].take(place + leaf[low : low + BLOCK]).sum(axis=1) for low in some]
+    return np.concatenate([np.empty(0), *sums])
 
 
 def _no_trees() -> _Trees:
@@ -172,4 +219,4 @@ def _gains(slope: Float64, weight: Float64) -> Float64:
     return np.where((light >= LEAST_WEIGHT) & (rest >= LEAST_WEIGHT), gained, 0.0).reshape(len(slope), -1)
 
 
-LEARNER: Final = Learner(fit, log_odds)
+LEARNER: Final = Learner(fit, log_odds, prepare)

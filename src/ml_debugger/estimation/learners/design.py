@@ -67,8 +67,10 @@ class Learner:
     Attributes:
         fit: (design, target ``(N,)`` 0/1, folds ``(N,)``) -> (arrays, out-of-fold log-odds ``(N,)``).
             Hyper-parameters are chosen on those folds.
-        log_odds: (arrays, design) -> ``(U,)`` log-odds. NumPy only; called with blocks of one size.
+        log_odds: (arrays, design) -> ``(U,)`` log-odds. NumPy only; each row by itself; called with whole blocks.
+        prepare: arrays -> those that ``log_odds`` is quicker with; called once per model.
     """
 
     fit: Callable[[Design, NDArray[Any], Int64], tuple[Arrays, Float64]]
     log_odds: Callable[[Mapping[str, NDArray[Any]], Design], Float64]
+    prepare: Callable[[Mapping[str, NDArray[Any]]], Arrays] = dict

@@ -54,7 +54,12 @@ def fit(design: Design, target: NDArray[Any], folds: Int64) -> tuple[Arrays, Flo
 
 def log_odds(arrays: Mapping[str, NDArray[Any]], design: Design) -> Float64:
     """``(U,)`` uncalibrated log-odds."""
-    columns = _standardised(arrays["span"], design.table())
+    return log_odds_of(arrays, design.table())
+
+
+def log_odds_of(arrays: Mapping[str, NDArray[Any]], table: Float64) -> Float64:
+    """The same, of what `Design.table` gave."""
+    columns = _standardised(arrays["span"], table)
     return np.asarray((columns * arrays["weights"][1:]).sum(axis=1) + arrays["weights"][0])
 
 

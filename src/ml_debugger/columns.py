@@ -250,7 +250,7 @@ def arrow_type(field: Field) -> pa.DataType:
         ) from None
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # bounded: a server is told the additional columns by its clients
 def schema_of(kind: str, additional: tuple[Field, ...] = (), task: str | None = None) -> pa.Schema:
     """Arrow schema of one kind of table, with the model's additional columns at the end.
 

@@ -56,7 +56,7 @@ def in_blocks(function: Callable[..., Arrays], *arrays: NDArray[Any], most: int 
     """``function`` over the rows of ``arrays``, always called with exactly ``BLOCK`` rows, or several times as many.
 
     Args:
-        function: Takes one ``(BLOCK, ...)`` array per argument and returns a tuple of ``(BLOCK, ...)`` arrays; each row of
+        function: Takes one ``(BLOCK, ...)`` array per argument and returns a tuple of such arrays; each row of
             the result depends on that row of the arguments only.
         arrays: Arrays with N rows each. The last block is padded with zeros, and the padding is cut off the result.
         most: Blocks that the function may be called with at a time: one, unless it makes its products ``by_blocks``,

@@ -71,7 +71,7 @@ def test_bodies_have_the_fields_and_defaults_of_the_contract(body: Any, value: A
 REQUESTS = [
     AppendRequest("batch", RUN, with_fields(("lux", "float")), make_tables(["a", "é"], n_units=2, labels=[0, 1])),
     AppendRequest("batch", RUN, ModelSchema("t", "h", label_fields=(), architecture="A (1)"), {}, recreate=True),
-    AppendRequest("batch", RUN, ModelSchema("t", "h", settings={"range": (0, -1.5), "on": True, "name": "é"}), {}),
+    AppendRequest("batch", RUN, ModelSchema("t", "h", settings={"range": [0, -1.5], "on": True, "name": "é"}), {}),
 ]
 
 

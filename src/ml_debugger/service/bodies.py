@@ -34,11 +34,8 @@ __all__ = [
 Name = Annotated[str, Field(max_length=1024)]
 Text = Annotated[str, Field(max_length=65_536)]
 Epoch = int | Literal["latest", "all"] | None
-# What tracers share with data filters: plain values, and rows of them such as the range of point clouds.
-Setting = bool | int | float | Text | None
-Settings = Annotated[
-    dict[Name, Setting | Annotated[tuple[Setting, ...], Field(max_length=1000)]], Field(max_length=100)
-]
+Value = bool | int | float | Text
+Settings = Annotated[dict[Name, Value | Annotated[list[Value], Field(max_length=1000)]], Field(max_length=100)]
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -187,7 +184,7 @@ class KeyBody(_Strict):
 
 
 class ModelBody(_Strict):
-    """What a model's name is bound to, its versions, oldest first, and settings of those that have any."""
+    """What a model's name is bound to, its versions, oldest first, and settings by version where a tracer had any."""
 
     model_name: str
     schema_: SchemaBody = Field(alias="schema")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from ml_debugger.service.frames import encode_table, pack, unpack
 from ml_debugger.service.http import HttpService
 from ml_debugger.service.local import LocalService
 from ml_debugger.service.transport import Body
-from ml_debugger.store.metadata import ModelRow
+from ml_debugger.store.metadata import Metadata, ModelRow
 from ml_debugger.types import Field
 
 __all__ = [
@@ -40,12 +40,19 @@ Checksums = Mapping[str, tuple[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """What a model's name is bound to, its versions, oldest first, and settings of those that have any."""
+    """What a model's name is bound to, and its versions, oldest first.
+
+    ``schema`` is without settings, which are those of a version; versions that no tracer named have none.
+    """
 
     model_name: str
     schema: ModelSchema
     versions: tuple[str, ...]
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Any]]
+
+    def schema_of(self, version_name: str) -> ModelSchema:
+        """What a tracer of this version would say of the model."""
+        return replace(self.schema, settings=self.settings.get(version_name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +112,8 @@ class LocalCopies:
         """All models, or the one of a name if there is one."""
         metadata = self._workspace.metadata
         names = metadata.model_names() if model_name is None else [model_name]
-        found = [(row, metadata.versions(row.model_name)) for row in map(metadata.model, names) if row is not None]
-        return [
-            KnownModel(row.model_name, _schema(row), tuple(versions), metadata.settings(row.model_name))
-            for row, versions in found
-        ]
+        found = [row for row in map(metadata.model, names) if row is not None]
+        return [_known(metadata, row) for row in found]
 
     def checksums(self, request: ChecksumRequest) -> Checksums:
         """Rows and SHA-256 by kind, of these recordings as they are stored.
@@ -234,6 +238,11 @@ def decode_copied_result(content: bytes | memoryview, allowance: Allowance | Non
     if error_model is None:
         raise InputError(f"body: expected a part {_ERROR_MODEL}, got {sorted(parts)}")
     return CopiedResult(wire.result_of(header, parts, allowance), bytes(error_model))
+
+
+def _known(metadata: Metadata, row: ModelRow) -> KnownModel:
+    name = row.model_name
+    return KnownModel(name, _schema(row), tuple(metadata.versions(name)), metadata.settings_by_version(name))
 
 
 def _schema(row: ModelRow) -> ModelSchema:

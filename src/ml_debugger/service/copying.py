@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -151,7 +151,7 @@ def _schema(copies: Copies, run: RunKey) -> ModelSchema:
             f"version_name: nothing was recorded for {run.version_name!r} of model {run.model_name!r}; known "
             f"versions: {list(models[0].versions)}"
         )
-    return replace(models[0].schema, settings=models[0].settings.get(run.version_name))
+    return models[0].schema_of(run.version_name)
 
 
 def _register(service: Service, run: RunKey, schema: ModelSchema) -> None:

@@ -109,23 +109,22 @@ class Metadata:
         """List a version of a model, once; None leaves its settings as they are."""
         key = {"organisation": self._organisation, "model_name": model_name, "version_name": version_name}
         given = {} if settings is None else {"settings": dict(settings)}
-        mine = self._run(model_name, version_name)
+        mine = sa.and_(*(runs.c[name] == value for name, value in key.items()))
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
             if insert_new(connection, runs, {**key, **given, "created_at": utc_now()}) or settings is None:
                 return
-            if _settings_of(connection.execute(sa.select(runs.c.settings).where(mine)).one()) != given["settings"]:
+            if connection.execute(sa.select(runs.c.settings).where(mine)).scalar_one() != given["settings"]:
                 connection.execute(sa.update(runs).where(mine).values(**given))
 
     def run_settings(self, model_name: str, version_name: str) -> dict[str, Any]:
         """Settings of the newest tracer of a version; nothing where there was none."""
-        found = self._read(sa.select(runs.c.settings).where(self._run(model_name, version_name)))
-        return _settings_of(found[0]) if found else {}
+        return self.settings_by_version(model_name).get(version_name, {})
 
-    def settings(self, model_name: str) -> dict[str, dict[str, Any]]:
-        """Settings of the versions of a model that have any, by version."""
+    def settings_by_version(self, model_name: str) -> dict[str, dict[str, Any]]:
+        """Settings of the newest tracer of each version; without those of a database of before, or of no tracer."""
         mine = (runs.c.organisation == self._organisation) & (runs.c.model_name == model_name)
-        found = {row.version_name: _settings_of(row) for row in self._read(sa.select(runs).where(mine))}
-        return {version: settings for version, settings in found.items() if settings}
+        found = self._read(sa.select(runs.c.version_name, runs.c.settings).where(mine))
+        return {row.version_name: dict(row.settings) for row in found if row.settings is not None}
 
     def claim_result(
         self, result_name: str, model_name: str, version_name: str, *, unique: bool, claimant: str | None = None
@@ -201,10 +200,6 @@ class Metadata:
     def _models(self) -> sa.Select[Any]:
         return sa.select(models).where(models.c.organisation == self._organisation)
 
-    def _run(self, model_name: str, version_name: str) -> sa.ColumnElement[bool]:
-        run = (runs.c.model_name == model_name) & (runs.c.version_name == version_name)
-        return (runs.c.organisation == self._organisation) & run
-
     def _mine(self, result_name: str) -> sa.ColumnElement[bool]:
         return (results.c.organisation == self._organisation) & (results.c.result_name == result_name)
 
@@ -226,11 +221,6 @@ def insert_new(connection: sa.Connection, table: sa.Table, values: Mapping[str, 
     except IntegrityError:
         return False
     return True
-
-
-def _settings_of(row: sa.Row[Any]) -> dict[str, Any]:
-    """Null in a database of before, and for versions that only a data filter named."""
-    return dict(row.settings or {})
 
 
 def _columns_of(row: ModelRow) -> dict[str, Any]:

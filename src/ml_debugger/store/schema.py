@@ -44,7 +44,7 @@ runs = sa.Table(
     sa.Column("model_name", sa.Text, primary_key=True),
     sa.Column("version_name", sa.Text, primary_key=True),
     _time("created_at"),
-    sa.Column("settings", sa.JSON),  # null: a version that no tracer has named
+    sa.Column("settings", sa.JSON),  # what data filters share with the newest tracer; null: no tracer named it
 )
 results = sa.Table(
     "results",

@@ -144,6 +144,23 @@ def test_a_repeated_recreate_removes_nothing_more(service: LocalService) -> None
     assert ids_of(scan(service)) == ["b"]
 
 
+@pytest.mark.parametrize("there", [None, "v1", "v2"])
+def test_a_recreate_that_comes_again_removes_nothing_that_was_stored_since(
+    service: LocalService, there: str | None
+) -> None:
+    """Also where it had nothing to remove: no model yet, or none of this version's rows in some of the tables."""
+    if there is not None:
+        append(service, make_tables(["before"], version=there), RunKey("model", there))
+    with_rows = make_tables(["first"], labels=[0])
+    append(service, {}, recreate=True, batch_id="registration")
+    append(service, with_rows, recreate=True, batch_id="with rows")
+    append(service, make_tables(["since"], labels=[1]))
+    append(service, with_rows, recreate=True, batch_id="with rows")
+    append(service, {}, recreate=True, batch_id="registration")
+    for kind in ("inputs", "records", "truths"):
+        assert ids_of(scan(service, kind)) == ["first", "since"]
+
+
 def test_rows_without_their_input_do_not_show(service: LocalService) -> None:
     tables = make_tables(["half"], labels=[1])
     append(service, make_tables(["a"], labels=[0]))

@@ -306,9 +306,9 @@ class LocalService:
                 raise
             merge(before, request.schema, rebind=True)  # where not even an empty table would fit, nothing is removed
             self._remove_version(before, request)
-            return bind(metadata, request.run, request.schema, rebind=True)
-        if request.recreate and before is not None:
-            self._remove_version(before, request)
+            bound = bind(metadata, request.run, request.schema, rebind=True)
+        if request.recreate:
+            self._remove_version(bound, request)
         return bound
 
     def _has_other_rows(self, bound: ModelRow, run: RunKey) -> bool:
@@ -321,11 +321,16 @@ class LocalService:
         return False
 
     def _remove_version(self, bound: ModelRow, request: AppendRequest) -> None:
-        """Remove the rows of this model and version, the inputs first: without them the rest does not show."""
-        rows = RunRows(self._workspace, bound, request.run)
+        """Remove the rows of this model and version, the inputs first: without them the rest does not show.
+
+        That it was done is written down where there was nothing to remove too: the same request, coming again or late,
+        must not remove what was stored since.
+        """
+        rows, tables = RunRows(self._workspace, bound, request.run), self._workspace.tables
+        batch = Batch(f"remove:{request.batch_id}")
         for kind in reversed(_WRITE_ORDER):
-            batch = Batch(f"remove:{request.batch_id}")
-            self._workspace.tables.remove(rows.key(kind), request.run.version_name, batch)
+            if not tables.remove(rows.key(kind), request.run.version_name, batch):
+                tables.append(rows.key(kind), rows.schema(kind).empty_table(), batch)
 
 
 def _check_method(wanted: str, method: str) -> str:

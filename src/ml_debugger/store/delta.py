@@ -149,7 +149,7 @@ class DeltaTables:
             if table is None or (table.transaction_version(batch.source) or 0) >= batch.number:
                 return False
             table.delete(f"version_name = '{literal}'", commit_properties=_commit(batch))
-            return True
+            return (table.transaction_version(batch.source) or 0) >= batch.number  # without rows there is no commit
 
         with self._handle(key).lock, store_errors(f"remove rows of {key.kind}", self._root):
             return _retry(attempt)

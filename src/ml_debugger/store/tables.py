@@ -79,7 +79,9 @@ class Tables(Protocol):
         """
 
     def remove(self, key: TableKey, version_name: str, batch: Batch) -> bool:
-        """Remove the rows of a version. False: this batch was already carried out.
+        """Remove the rows of a version. False: this batch was already carried out, or nothing was there to remove.
+
+        Where nothing was there, the batch may not be known afterwards; an append of no rows makes it known.
 
         Raises:
             StoreError: If the table could not be written.

@@ -152,6 +152,23 @@ def test_more_than_is_taken_at_once_is_asked_to_come_again(small: RunningServer)
         wait_for(client, content, 200)
 
 
+def test_bodies_that_do_not_say_how_long_they_are_count_as_they_come(small: RunningServer) -> None:
+    """Else any number of clients could fill the memory beside each other."""
+    where = urlsplit(small.endpoint)
+    head = (
+        f"POST /v1/append HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {small.first_key}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    piece = 2**20 - 10_000
+    content = encode_append(AppendRequest("beside", RUN, SCHEMA)) + b" " * 20_000
+    with socket.create_connection((where.hostname or "", where.port or 0)) as slow:
+        slow.sendall(head.encode() + f"{piece:x}\r\n".encode() + b"x" * piece + b"\r\n")
+        with client_of(small, small.first_key) as client:
+            assert error_of(wait_for(client, content, 503))[:2] == (503, "server_busy")
+    with client_of(small, small.first_key) as client:
+        wait_for(client, content, 422)
+
+
 def wait_for(client: httpx.Client, content: bytes, status: int) -> httpx.Response:
     """Sends until the answer has a status: the server learns of another connection in its own time."""
     for _ in range(100):

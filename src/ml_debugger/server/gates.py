@@ -31,14 +31,14 @@ class Gate:
         self._lock = threading.Lock()
         self.held = 0
 
-    def take(self, amount: int) -> None:
-        """Hold an amount.
+    def take(self, amount: int, own: int = 0) -> None:
+        """Hold an amount, beside what the caller holds already.
 
         Raises:
             ServerBusyError: If it does not fit beside what is held; alone, anything does.
         """
         with self._lock:
-            if self.held and self.held + amount > self._most:
+            if self.held > own and self.held + amount > self._most:
                 raise ServerBusyError(
                     f"the server has too many {self._what} at work; the same request may succeed soon"
                 )

@@ -15,6 +15,7 @@ import pytest
 
 from ml_debugger.service.contract import AppendRequest
 from ml_debugger.service.wire import decode_result, encode_append
+from ml_debugger.store import open_store
 from tests.helpers.labelled import LABELLED_SCHEMA, labelled_tables
 from tests.helpers.rows import RUN, SCHEMA, make_tables
 from tests.helpers.server import RunningServer, running_server
@@ -144,8 +145,17 @@ def busy(
         yield own_server, client, job
 
 
+def wait_for_name(server: RunningServer, job: str) -> None:
+    """Until the process of an evaluation has reserved the name of its result."""
+    metadata = open_store(server.location, server.database_url).metadata
+    deadline = time.monotonic() + SECONDS
+    while metadata.claimed_by(job.rpartition("/")[2]) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def test_a_cancelled_one_ends_at_once(busy: tuple[RunningServer, httpx.Client, str]) -> None:
     server, client, job = busy
+    wait_for_name(server, job)
     waiting = begin(client, FAST)
     assert client.get(waiting).json()["state"] == "queued"
     for one in (waiting, job):
@@ -165,6 +175,7 @@ def test_a_cancelled_one_ends_at_once(busy: tuple[RunningServer, httpx.Client, s
 def test_one_whose_process_is_killed_says_so(busy: tuple[RunningServer, httpx.Client, str]) -> None:
     server, client, job = busy
     process = process_of(server)
+    wait_for_name(server, job)
     process.kill()
     told = wait(client, job, "failed")[-1]
     assert "ended from outside (SIGKILL)" in told["error"]["message"]

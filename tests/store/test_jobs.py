@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ml_debugger.errors import NotFoundError, ServerBusyError
+from ml_debugger.errors import InputError, NotFoundError, ServerBusyError
 from ml_debugger.store import jobs as module
 from ml_debugger.store.database import open_database
 from ml_debugger.store.jobs import MAX_ATTEMPTS, Jobs
-from ml_debugger.store.metadata import utc_now
+from ml_debugger.store.metadata import Metadata, utc_now
 from ml_debugger.store.schema import jobs as table
 
 REQUEST = {"run": {"model_name": "m", "version_name": "v"}}
@@ -144,6 +144,27 @@ def test_a_cancelled_job_ends_wherever_it_is(jobs: Jobs) -> None:
     jobs.finish("one", done, result_name="r", error=None, warnings=[])
     assert jobs.cancel("team", done, WHY).state == "done"
     assert jobs.take("one", NOW) is None
+
+
+def test_names_are_given_back_by_jobs_that_ended_without_a_result(jobs: Jobs) -> None:
+    metadata = Metadata(jobs._engine, "team")
+    cancelled, running, done = (submit(jobs) for _ in range(3))
+    for job_id in (cancelled, running, done):
+        metadata.claim_result(job_id, "m", "v", unique=False, claimant=job_id)
+    metadata.claim_result("mine", "m", "v", unique=False)
+    metadata.complete_result(done, {})
+    jobs.cancel("team", cancelled, WHY)
+    for job_id in (running, done):
+        assert jobs.take(f"runner of {job_id}", LONG) is not None
+    jobs.finish(f"runner of {done}", done, result_name=done, error=None, warnings=[])
+    assert jobs.free_names(LONG) == 0, "its process may not have ended yet"
+    assert jobs.free_names(datetime.timedelta(), running) == 0, "it is still made"
+    assert jobs.free_names(datetime.timedelta()) == 1
+    assert metadata.claimed_by(cancelled) is None
+    assert metadata.claimed_by(running) == (running, False)
+    assert metadata.claimed_by(done) == (done, True)
+    with pytest.raises(InputError, match="'mine' is taken"):
+        metadata.claim_result("mine", "m", "v", unique=False)
 
 
 def test_another_organisation_has_no_such_job(jobs: Jobs) -> None:

@@ -7,6 +7,7 @@ it leaves the server's interpreter free to answer.
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import secrets
 import socket
@@ -74,9 +75,12 @@ class JobRunner:
 
     def _work(self, runner: str) -> None:
         nursery: Nursery | None = None
-        used = time.monotonic()
+        used, freed = time.monotonic(), -math.inf
         while not self._stopping.is_set():
             seen = self._changes
+            if time.monotonic() - freed > SILENT.total_seconds():  # what servers left that did not end in order
+                self._attempt("give back names", lambda: self._jobs.free_names(SILENT))
+                freed = time.monotonic()
             job = self._attempt("take a job", lambda: self._jobs.take(runner, SILENT))
             if job is not None:
                 if nursery is None or not nursery.is_alive():
@@ -101,12 +105,18 @@ class JobRunner:
             LOGGER.info("evaluation put back", extra={"fields": job_fields(job)})
             return
         if ended.left:
+            self._free_name(job)
             LOGGER.info("evaluation left", extra={"fields": job_fields(job)})
             return
         error = ended.error
         if error is not None:
             error = encode_error(self._without_places(decode_error({"error": error})))["error"]
         self._finish(runner, job, ended, error)
+        self._free_name(job)
+
+    def _free_name(self, job: JobRow) -> None:
+        """Others may take the name that a process had reserved which was ended in the middle."""
+        self._attempt("give back a name", lambda: self._jobs.free_names(datetime.timedelta(), job.job_id))
 
     def _finish(self, runner: str, job: JobRow, ended: Ended, error: Mapping[str, str] | None) -> None:
         """Record the end, as soon as the database can be written."""

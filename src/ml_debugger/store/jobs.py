@@ -15,7 +15,7 @@ from ml_debugger.errors import NotFoundError, ServerBusyError
 from ml_debugger.store.database import reading
 from ml_debugger.store.failures import store_errors
 from ml_debugger.store.metadata import insert_new, utc, utc_now
-from ml_debugger.store.schema import jobs
+from ml_debugger.store.schema import jobs, results
 
 __all__ = ["ENDED", "JobRow", "Jobs"]
 
@@ -190,6 +190,26 @@ class Jobs:
         """
         again = {"state": QUEUED, "stage": "waiting", "fraction": 0.0, "runner": None, "seen_at": None}
         return self._change(runner, job_id, {**again, "attempts": jobs.c.attempts - 1})
+
+    def free_names(self, ended_for: datetime.timedelta, job_id: str | None = None) -> int:
+        """Give back names that jobs had reserved for their results and which ended without one; says how many.
+
+        Args:
+            ended_for: Only of jobs that ended at least so long ago: a process that runs one does not end at once.
+            job_id: Only of this job.
+
+        Raises:
+            StoreError: If the database cannot be written.
+        """
+        ended = sa.select(jobs.c.job_id).where(jobs.c.state.in_(ENDED), jobs.c.completed_at <= utc_now() - ended_for)
+        if job_id is not None:
+            ended = ended.where(jobs.c.job_id == job_id)
+        left = results.c.completed_at.is_(None) & results.c.claimant.in_(ended)
+        with store_errors("read jobs", self._shown), reading(self._engine) as connection:
+            if not connection.execute(sa.select(sa.func.count()).select_from(results).where(left)).scalar_one():
+                return 0
+        with store_errors("write jobs", self._shown), self._engine.begin() as connection:
+            return int(connection.execute(sa.delete(results).where(left)).rowcount)
 
     def count(self) -> dict[str, int]:
         """How many jobs are in each state."""

@@ -174,6 +174,31 @@ def test_a_half_written_portion_is_completed_and_not_doubled(source: Place, monk
     assert whole(target) == whole(source)
 
 
+@pytest.mark.parametrize("written", [columns.RECORDS, columns.TRUTHS])
+def test_a_half_written_portion_is_completed_though_the_source_has_grown(
+    source: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """What is sent then is another batch than the one that was cut short."""
+    append(source.service, make_tables(["a", "b"], n_units=2, recording_ids=[10, 30], labels=[0, 1]))
+    target = place_of(connect("", home=tmp_path / "target"))
+    tables = target.service.workspace.tables
+    real = type(tables).append
+
+    def is_killed(self: object, key: object, rows: object, batch: object) -> bool:
+        found = real(self, key, rows, batch)
+        if key.kind == written:
+            raise StoreError("killed")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tables), "append", is_killed)
+        with pytest.raises(StoreError, match="killed"):
+            copy_run(source, target, RUN)
+    append(source.service, make_tables(["c", "d"], n_units=2, recording_ids=[20, 40], labels=[0, 1]))
+    copy_run(source, target, RUN)
+    assert whole(target) == whole(source)
+
+
 def test_rows_that_differ_at_the_target_are_an_error(source: Place, target: Place) -> None:
     append(source.service, make_tables(["a"], recording_ids=[1], labels=[0]))
     append(target.service, make_tables(["a"], recording_ids=[1], labels=[2]))

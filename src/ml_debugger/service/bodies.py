@@ -77,6 +77,7 @@ class AppendHeader(_Strict):
     run: RunBody
     schema_: SchemaBody = Field(alias="schema")
     recreate: bool = False
+    completes: bool = False
 
 
 class ScanBody(_Strict):

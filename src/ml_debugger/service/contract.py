@@ -61,7 +61,9 @@ class ModelSchema:
 class AppendRequest:
     """Whole inputs to store: tables by kind. Idempotent by ``batch_id``. No tables: only registers the model.
 
-    ``recreate`` removes the rows of this model and version before anything is written.
+    ``recreate`` removes the rows of this model and version before anything is written. With ``completes``, recordings
+    may be there in part, from an append of another batch id that was cut short: of each kind only those are stored that
+    it does not have yet.
     """
 
     batch_id: str
@@ -69,6 +71,7 @@ class AppendRequest:
     schema: ModelSchema
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     recreate: bool = False
+    completes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,9 @@ class _Portion:
         }
         sums = {kind: rows_checksum(table, self.columns[kind]) for kind, table in chosen.items()}
         digest = hashlib.sha256(json.dumps([sums, attempt]).encode()).hexdigest()
-        self.target.service.append(AppendRequest(f"copy-{digest}", self.run, self.schema, chosen))
+        # the source may have grown since a copy was cut short: what was sent then is not what is sent now
+        request = AppendRequest(f"copy-{digest}", self.run, self.schema, chosen, completes=True)
+        self.target.service.append(request)
         for kind, table in chosen.items():
             done.rows[kind] += table.num_rows
 

@@ -85,8 +85,11 @@ class LocalService:
         rows = RunRows(self._workspace, bound, request.run)
         tables = {kind: conform(kind, table, request.run, bound) for kind, table in request.tables.items()}
         for kind in _WRITE_ORDER:
-            if kind in tables and tables[kind].num_rows:
-                self._workspace.tables.append(rows.key(kind), tables[kind], Batch(request.batch_id))
+            table = tables.get(kind)
+            if table is not None and request.completes:
+                table = rows.without_stored(kind, table)
+            if table is not None and table.num_rows:
+                self._workspace.tables.append(rows.key(kind), table, Batch(request.batch_id))
 
     def scan(self, request: ScanRequest) -> Iterator[pa.RecordBatch]:
         """Stream rows of one kind, newest recordings only; scores that are missing are made first.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ml_debugger import columns
@@ -129,6 +130,14 @@ class RunRows:
         if result_name is not None:
             frame = frame.filter(pl.col("result_name") == result_name)
         yield from self.stream(kind, frame, names, winners)
+
+    def without_stored(self, kind: str, table: pa.Table) -> pa.Table:
+        """Rows of recordings of which the stored table of a kind has none; it has all of one or none."""
+        wanted = pl.Series(pc.unique(table["recording_id"]))
+        frame = self.frame(kind, Narrowing()).filter(pl.col("recording_id").is_in(wanted.implode()))
+        with store_errors(f"read {kind}", self.workspace.location):
+            found = frame.select("recording_id").unique().collect(engine="streaming")
+        return table.filter(pc.invert(pc.is_in(table["recording_id"], value_set=pa.array(found["recording_id"]))))
 
     def stream(
         self, kind: str, frame: pl.LazyFrame, names: tuple[str, ...], recordings: RecordingIds

@@ -127,6 +127,7 @@ def encode_append(request: AppendRequest) -> bytes:
         "run": asdict(request.run),
         "schema": encode_schema(request.schema),
         "recreate": request.recreate,
+        "completes": request.completes,
     }
     return pack(header, {kind: encode_table(table) for kind, table in request.tables.items()})
 
@@ -141,7 +142,8 @@ def decode_append(content: bytes | memoryview, allowance: Allowance | None = Non
     header, parts = unpack(content)
     head = parse_body(AppendHeader, header)
     tables = {kind: decode_table(part, kind, allowance) for kind, part in parts.items()}
-    return AppendRequest(head.batch_id, _run(head.run), decode_schema(head.schema_), tables, head.recreate)
+    schema = decode_schema(head.schema_)
+    return AppendRequest(head.batch_id, _run(head.run), schema, tables, head.recreate, head.completes)
 
 
 def encode_scan(request: ScanRequest) -> bytes:

@@ -80,6 +80,27 @@ def test_what_is_too_much_at_once_is_sent_in_parts_of_whole_inputs(service: Http
     assert scan(service, "records").num_rows == 120, "only the first part removes what was there"
 
 
+def test_a_server_that_takes_less_than_before_gets_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rows that it has in part, as of a whole append whose answer was lost, only the rest is stored."""
+    tables = make_tables([f"id{number}" for number in range(40)], n_units=3, labels=[0] * 40)
+    request = AppendRequest("large", RUN, SCHEMA, tables)
+    few = {"MLD_MAX_ROWS": "50"}
+    monkeypatch.setenv("MLD_API_RETRIES", "0")
+    with running_server(tmp_path / "first") as server:
+        first_key = server.first_key
+        service = connect(server.endpoint, first_key).service
+        service.append(replace(request, tables={kind: tables[kind] for kind in ("records", "truths")}))
+        service.close()
+    with running_server(tmp_path / "then", server.location, environment=few) as server:
+        service = connect(server.endpoint, first_key).service
+        service.append(request)
+        for kind, rows in (("inputs", 40), ("records", 120), ("truths", 40)):
+            assert scan(service, kind).num_rows == rows
+        with pytest.raises(TooLargeError, match="rows of"):
+            service.append(AppendRequest("one", RUN, SCHEMA, make_tables(["one"], n_units=60)))
+        service.close()
+
+
 @pytest.mark.slow
 def test_one_input_that_is_too_much_is_refused(service: HttpService) -> None:
     limit = service._key.max_body_bytes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_debugger.errors import MLDebuggerWarning, ServiceConnectionError, warn
+from ml_debugger.errors import MLDebuggerWarning, ServiceConnectionError, TooLargeError, warn
 from ml_debugger.service import wire
 from ml_debugger.service.arguments import check_result_name, check_selector, plain_options
 from ml_debugger.service.bodies import JobBody, KeyBody, QueryAnswerBody, parse_body
@@ -79,7 +79,7 @@ class HttpService:
         """Store whole inputs; a repeated batch id stores nothing twice.
 
         More than the server takes at once is sent in parts, each whole inputs with a batch id of its own, made from
-        that of the request: they too are stored once.
+        that of the request: they too are stored once, also where the whole was sent before, to a server that took more.
 
         Raises:
             ArchitectureMismatchError: If the model's name belongs to another architecture, task or set of columns.
@@ -87,14 +87,18 @@ class HttpService:
             ServiceConnectionError: If nobody answers; the request can be repeated.
             StoreError: If the server could not store the rows; the request can be repeated.
         """
-        content = wire.encode_append(request)
+        content, halves = wire.encode_append(request), None
         if len(content) > self._key.max_body_bytes:
             halves = _halves(request)
-            if halves is not None:
-                for half in halves:
-                    self.append(half)
-                return
-        self._transport.request("POST", wire.APPEND, body=Body(content, wire.FRAMES))
+        if halves is None:
+            try:
+                self._transport.request("POST", wire.APPEND, body=Body(content, wire.FRAMES))
+            except TooLargeError:  # by its rows, or decompressed; or the server was started again with other limits
+                halves = _halves(request)
+                if halves is None:
+                    raise
+        for half in halves or ():
+            self.append(half)
 
     def scan(self, request: ScanRequest) -> Iterator[pa.RecordBatch]:
         """Stream rows of one kind, newest recordings only; scores that are missing are made first.
@@ -227,8 +231,8 @@ def _halves(request: AppendRequest) -> tuple[AppendRequest, AppendRequest] | Non
         mask = pc.is_in(table["recording_id"], value_set=first)
         low[kind], high[kind] = table.filter(mask), table.filter(pc.invert(mask))
     return (
-        replace(request, batch_id=f"{request.batch_id}.0", tables=low),
-        replace(request, batch_id=f"{request.batch_id}.1", tables=high, recreate=False),
+        replace(request, batch_id=f"{request.batch_id}.0", tables=low, completes=True),
+        replace(request, batch_id=f"{request.batch_id}.1", tables=high, recreate=False, completes=True),
     )
 
 

@@ -278,6 +278,33 @@ def test_rows_that_got_lost_in_the_middle_are_an_error() -> None:
         list(wire.decode_rows([content[0], *content[2:]]))
 
 
+def plain_stream(batch: pa.RecordBatch, end: bytes) -> bytes:
+    """Rows as a server that is none of ours may send them: not compressed."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+        writer.write_batch(batch.slice(0, 0), custom_metadata={b"mldebugger.end": end})
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [b"[1]", b"{}", b"no JSON", b"\xff", b'{"rows": "1"}', b'{"rows": 1, "warnings": [{}]}', b'{"rows": 1, "x": 2}'],
+)
+def test_rows_that_end_oddly_are_an_error_of_ours(end: bytes) -> None:
+    with pytest.raises(ServiceConnectionError, match="end as none of MLdebugger do"):
+        list(wire.decode_rows([plain_stream(pa.record_batch({"a": [1]}), end)], []))
+
+
+def test_rows_that_point_outside_of_themselves_are_an_error_of_ours() -> None:
+    content = plain_stream(pa.record_batch({"a": ["abc", "defg"]}), b'{"rows": 2}')
+    offsets, wrong = struct.pack("<3i", 0, 3, 7), struct.pack("<3i", 0, 3, 2**20)
+    assert offsets in content
+    assert [batch.num_rows for batch in wire.decode_rows([content])] == [2]
+    with pytest.raises(ServiceConnectionError, match="was cut after 0 rows"):
+        list(wire.decode_rows([content.replace(offsets, wrong, 1)]))
+
+
 @pytest.mark.parametrize("kind", OUR_ERRORS, ids=lambda kind: kind.__name__)
 def test_every_error_arrives_with_its_class_and_message(kind: type[MLDebuggerError]) -> None:
     found = wire.decode_error(json.loads(json.dumps(wire.encode_error(kind("what: é")))))

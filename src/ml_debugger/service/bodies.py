@@ -16,6 +16,7 @@ __all__ = [
     "AppendHeader",
     "ChecksumBody",
     "ChecksumsBody",
+    "EndBody",
     "EvaluationBody",
     "JobBody",
     "KeyBody",
@@ -197,6 +198,14 @@ class ModelsBody(_Strict):
     """Models by name."""
 
     models: tuple[ModelBody, ...]
+
+
+class EndBody(_Strict):
+    """How rows ended: complete, after so many, or early with an error."""
+
+    rows: int
+    warnings: tuple[WarningBody, ...] = ()
+    error: ErrorBody | None = None
 
 
 class ChecksumBody(_Strict):

@@ -9,7 +9,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from ml_debugger.errors import MLDebuggerError, MLDebuggerWarning, ServiceConnectionError
+from ml_debugger.errors import InputError, MLDebuggerError, MLDebuggerWarning, ServiceConnectionError
+from ml_debugger.service.bodies import EndBody, parse_body
 from ml_debugger.service.error_bodies import decode_error, decode_warnings, encode_error, encode_warnings
 from ml_debugger.service.frames import ipc_options
 
@@ -48,7 +49,7 @@ def decode_rows(pieces: Iterable[bytes], told: list[MLDebuggerWarning] | None = 
 
     Raises:
         MLDebuggerError: The error that ended the rows at the other end.
-        ServiceConnectionError: If the stream was cut.
+        ServiceConnectionError: If the stream was cut, or is not what a server of ours sends.
     """
     count, end = 0, None
     try:
@@ -56,20 +57,28 @@ def decode_rows(pieces: Iterable[bytes], told: list[MLDebuggerWarning] | None = 
             while end is None:
                 batch, metadata = reader.read_next_batch_with_custom_metadata()
                 if metadata is not None and _END in metadata:
-                    end = json.loads(metadata[_END])
+                    end = _end_of(metadata[_END])
                 else:
+                    batch.validate(full=True)  # nothing in it points outside of it
                     count += batch.num_rows
                     yield batch
     except MLDebuggerError:
         raise
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
         raise ServiceConnectionError(f"the server's answer was cut after {count} rows: {error or 'no end'}") from None
-    if "error" in end:
-        raise decode_error(end)
-    if end["rows"] != count:
-        raise ServiceConnectionError(f"the server's answer was cut: got {count} of {end['rows']} rows")
+    if end.error is not None:
+        raise decode_error({"error": end.error.model_dump()})
+    if end.rows != count:
+        raise ServiceConnectionError(f"the server's answer was cut: got {count} of {end.rows} rows")
     if told is not None:
-        told += decode_warnings(end["warnings"])
+        told += decode_warnings(warning.model_dump() for warning in end.warnings)
+
+
+def _end_of(content: bytes) -> EndBody:
+    try:
+        return parse_body(EndBody, content)
+    except InputError as error:
+        raise ServiceConnectionError(f"the server's rows end as none of MLdebugger do: {error}") from None
 
 
 class _Pieces:

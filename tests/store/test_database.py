@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,16 @@ def test_results_are_listed_when_they_are_complete(metadata: Metadata) -> None:
     assert metadata.results("other") == []
     with pytest.raises(InputError, match="'r_2' is taken"):
         metadata.claim_result("r_2", "model", "v1", unique=False)
+
+
+def test_times_of_other_zones_are_the_same_moments(metadata: Metadata) -> None:
+    """SQLite keeps what a clock shows, not where it hangs."""
+    metadata.claim_result("r", "model", "v1", unique=True)
+    east = datetime.timezone(datetime.timedelta(hours=9))
+    made, done = datetime.datetime(2026, 1, 1, 8, tzinfo=east), datetime.datetime(2026, 1, 1, 9, tzinfo=east)
+    metadata.complete_result("r", {}, (made, done))
+    (row,) = metadata.results()
+    assert (row.created_at, row.completed_at) == (made, done)
 
 
 def test_claims_of_many_threads_are_all_different(metadata: Metadata) -> None:

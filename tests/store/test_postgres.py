@@ -97,6 +97,17 @@ def test_three_processes_make_it_at_once(postgres_url: str) -> None:
         assert sorted(Metadata(engine).versions("model")) == [f"v{number}" for number in range(3)]
 
 
+def test_moments_are_told_in_utc_whatever_the_zone_of_the_server(postgres_url: str) -> None:
+    """Else the same result would read differently at two places, and a copy of it not be the same."""
+    url = sa.make_url(postgres_url).update_query_dict({"options": "-c timezone=Asia/Tokyo"})
+    with opened(url) as engine:
+        metadata = Metadata(engine)
+        metadata.claim_result("r", "model", "v1", unique=True)
+        metadata.complete_result("r", {})
+        (row,) = metadata.results()
+    assert row.completed_at.isoformat().endswith("+00:00")
+
+
 def test_a_name_is_bound_by_one_of_many_threads(engine: sa.Engine) -> None:
     metadata = Metadata(engine)
     rows = [replace(ROW, architecture_hash=f"arch{number}") for number in range(24)]

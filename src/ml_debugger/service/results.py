@@ -15,7 +15,7 @@ from ml_debugger.errors import InputError, NotFoundError, StoreError
 from ml_debugger.service.arguments import check_result_name
 from ml_debugger.service.checksums import RESULT_TABLES, result_checksum
 from ml_debugger.service.contract import ResultPayload
-from ml_debugger.store.metadata import ResultRow
+from ml_debugger.store.metadata import ResultRow, utc
 from ml_debugger.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = ["import_result", "list_table", "load_error_model", "load_result", "sa
 
 _ERROR_MODEL = "error_model.safetensors"
 _METRICS = "result.json"
+_NAMES = ("result_name", "model_name", "version_name", "task", "method_name")
 _LATER = ("truths",)  # what results of earlier versions lack
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -97,10 +98,10 @@ def _checked_info(info: Mapping[str, Any]) -> dict[str, Any]:
     try:
         check_result_name(found["result_name"])
         zones = [datetime.datetime.fromisoformat(found[name]).tzinfo for name in ("created_at", "completed_at")]
-        text = all(isinstance(found[name], str) for name in ("result_name", "model_name", "version_name", "task"))
+        text = all(isinstance(found[name], str) for name in _NAMES)
         pa.Table.from_pylist([_listed(found)], _LISTING)
         json.dumps(found, allow_nan=False)
-    except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, pa.ArrowException) as error:
         raise InputError(f"info: expected that of a result, got one that cannot be listed: {error!r}") from None
     if not text or None in zones:
         raise InputError("info: expected names as text, and times with their zone")
@@ -173,7 +174,7 @@ def _listed(info: dict[str, Any]) -> dict[str, Any]:
         **{name: info.get(name) for name in _LISTING.names},
         "n_epoch": None if info["n_epoch"] == "all" else info["n_epoch"],
         "options": json.dumps(options),
-        **{name: datetime.datetime.fromisoformat(info[name]) for name in ("created_at", "completed_at")},
+        **{name: utc(datetime.datetime.fromisoformat(info[name])) for name in ("created_at", "completed_at")},
     }
 
 

@@ -169,7 +169,7 @@ class Metadata:
         change = sa.update(results).where(self._mine(result_name))
         values: dict[str, Any] = {"info": dict(info), "completed_at": utc_now()}
         if times is not None:
-            values |= {"created_at": times[0], "completed_at": times[1]}
+            values |= {"created_at": utc(times[0]), "completed_at": utc(times[1])}
         with store_errors("write metadata", self._shown), self._engine.begin() as connection:
             connection.execute(change.values(**values))
 
@@ -247,8 +247,8 @@ def _result_row(row: sa.Row[Any]) -> ResultRow:
 
 
 def utc(moment: datetime.datetime) -> datetime.datetime:
-    """SQLite forgets the zone; everything is stored in UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    """SQLite forgets the zone, PostgreSQL tells moments in that of its own settings; everything is stored in UTC."""
+    return moment.astimezone(datetime.UTC) if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
 def utc_now() -> datetime.datetime:

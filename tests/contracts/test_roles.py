@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import httpx
 import pandas as pd
 import pytest
 import torch
@@ -133,6 +134,11 @@ def test_detection(places: dict[str, tuple[str, str]], monkeypatch: pytest.Monke
 
 def test_detection_3d(places: dict[str, tuple[str, str]]) -> None:
     same(detection_3d(places["embedded"]), detection_3d(places["server"]))
+    endpoint, key = places["server"]
+    page = httpx.get(f"{endpoint}/results/frames", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    assert page.status_code == 200
+    for said in ("od3d_v1", "Seen from above, forward (+x) is up"):
+        assert said in page.text
 
 
 def test_recreate_and_what_is_not_there(places: dict[str, tuple[str, str]]) -> None:

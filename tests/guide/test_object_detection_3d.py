@@ -5,6 +5,7 @@ The guide's loops in 3D do not turn gradients off.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ def trace(model: ClusterDetector, model_name: str) -> None:
     tracer.wait_for_save()
 
 
+def evaluate(model: ClusterDetector, model_name: str, result_name: str | None) -> None:
+    trace(model, model_name)
+    Evaluator(model_name, "v1").request_evaluation(result_name=result_name, options={"bootstrap": 0})
+
+
 @pytest.fixture(scope="module")
 def model() -> ClusterDetector:
     return ClusterDetector().eval()
@@ -82,8 +88,7 @@ def workspace(model: ClusterDetector, tmp_path_factory: pytest.TempPathFactory) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLD_HOME", str(home))
         for model_name, result_name in (("centerpoint", RESULT_NAME), ("my_3d_od_model", None)):
-            trace(model, model_name)
-            Evaluator(model_name, "v1").request_evaluation(result_name=result_name, options={"bootstrap": 0})
+            evaluate(model, model_name, result_name)
     return home
 
 
@@ -179,14 +184,27 @@ def test_optional_parameters(queried: dict[str, Any]) -> None:
     assert set(queried["queried_ids"]) <= set(POOL)
 
 
-def test_complete_sample(names: dict[str, Any], model: ClusterDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its loops keep gradients: the output that comes back still has them."""
+@pytest.fixture(params=["embedded", "server"])
+def credentials(
+    request: pytest.FixtureRequest, model: ClusterDetector, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, str]:
+    """Endpoint and key for the block: none, or those of a server at which the guide's prerequisite holds."""
+    if request.param == "server":
+        request.getfixturevalue("served")
+        evaluate(model, "my_3d_od_model", None)
+    found = os.environ.get("MLD_API_ENDPOINT", ""), os.environ.get("MLD_API_KEY", "")
     for name in ("MLD_API_ENDPOINT", "MLD_API_KEY"):
         monkeypatch.setenv(name, "set by the block")
-    evaluator = Evaluator("my_3d_od_model", "v1", api_endpoint="")
+    return found
+
+
+def test_complete_sample(names: dict[str, Any], model: ClusterDetector, credentials: tuple[str, str]) -> None:
+    """Its loops keep gradients: the output that comes back still has them."""
+    evaluator = Evaluator("my_3d_od_model", "v1", *credentials)
     result = evaluator.get_result(evaluator.list_results()["result_name"][0])
     names = {"result": result, "detector_3d": model, "pool": loader(POOL)}
-    run(blocks.DETECTION_3D_COMPLETE, names, {319: "detector_3d", 320: "pool"})
+    run(blocks.DETECTION_3D_COMPLETE, names, {319: "detector_3d", 320: "pool"}, credentials)
+    assert (os.environ["MLD_API_ENDPOINT"], os.environ["MLD_API_KEY"]) == credentials
     assert names["ObjectDetection3DDataFilter"] is ObjectDetection3DDataFilter
     assert torch.is_grad_enabled()
     assert any(frame["pred_scores"].requires_grad for frame in names["model_output"][0])

@@ -34,6 +34,8 @@ def test_each_has_rows_names_and_artefacts_of_its_own(workspace: Workspace) -> N
         assert one.tables.append(KEY, ROWS, Batch("same batch"))  # an identity in one table only
         assert one.metadata.bind_model(ModelRow("model", "classification", f"{number}", None, None, {}, {}), None)
         one.metadata.add_run("model", f"v{number}")
+        for value in (-1, number):
+            one.metadata.add_run("model", "same", {"number": value})
         assert one.metadata.claim_result("r", "model", f"v{number}", unique=False) == "r"
         one.artifacts.put("r", "file", str(number).encode())
         one.metadata.complete_result("r", {"number": number})
@@ -42,7 +44,8 @@ def test_each_has_rows_names_and_artefacts_of_its_own(workspace: Workspace) -> N
         model = one.metadata.model("model")
         assert model is not None
         assert model.architecture_hash == str(number)
-        assert one.metadata.versions("model") == [f"v{number}"]
+        assert one.metadata.versions("model") == [f"v{number}", "same"]
+        assert one.metadata.run_settings("model", "same") == {"number": number}
         assert [row.info for row in one.metadata.results()] == [{"number": number}]
         assert one.artifacts.get("r", "file") == str(number).encode()
     assert count(workspace.of("first")) == 1  # found again
@@ -50,10 +53,11 @@ def test_each_has_rows_names_and_artefacts_of_its_own(workspace: Workspace) -> N
 
 def test_a_stranger_sees_nothing(workspace: Workspace) -> None:
     workspace.of("first").artifacts.put("r", "file", b"")
-    workspace.of("first").metadata.add_run("model", "v1")
+    workspace.of("first").metadata.add_run("model", "v1", {"pc_range": [1.0]})
     for stranger in (workspace, workspace.of("second")):
         assert stranger.metadata.model_names() == []
         assert stranger.metadata.versions("model") == []
+        assert stranger.metadata.run_settings("model", "v1") == {}
         with pytest.raises(NotFoundError):
             stranger.artifacts.get("r", "file")
 

@@ -44,7 +44,7 @@ class ModelSchema:
 
     ``n_features`` and ``n_classes`` are None until the first rows were seen, or where the model shows none.
     ``architecture`` says in words what the hash stands for. ``settings`` are those of a tracer that data filters of its
-    version share: the newest tracer's count.
+    version share, each a text, number, bool or list of them: the newest tracer's count.
     """
 
     task: str

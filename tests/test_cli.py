@@ -283,7 +283,7 @@ class TestDemo:
     def test_an_unknown_demo_lists_those_there_are(self):
         shown = run("demo", "speech")
         assert shown.exit_code == 1
-        assert "expected one of ['classification', 'detection'], got 'speech'" in shown.stderr
+        assert "expected one of ['classification', 'detection', 'detection3d'], got 'speech'" in shown.stderr
 
 
 def test_importing_the_command_line_loads_nothing_heavy():

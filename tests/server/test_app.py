@@ -32,7 +32,7 @@ def test_every_answer_is_marked_and_keeps_browsers_from_guessing(server: Running
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "server" not in answer.headers
 

@@ -142,6 +142,27 @@ def test_forms_of_other_sites_are_not_taken(server: RunningServer, site: str) ->
 
 
 @pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://evil.example", 401),
+        ("null", 401),
+        ("http://[", 401),
+        ("http://127.0.0.1.evil.example", 401),
+        ("http://127.0.0.1", 303),
+        ("https://127.0.0.1:8443", 303),
+        (None, 303),
+    ],
+)
+def test_without_tls_the_origin_of_a_form_counts(server: RunningServer, origin: str | None, status: int) -> None:
+    """Browsers send nothing else there."""
+    key = server.new_key("origins", "read")
+    headers = {} if origin is None else {"Origin": origin}
+    assert httpx.post(f"{server.endpoint}/login", data={"key": key}, headers=headers).status_code == status
+    near = {**headers, "Sec-Fetch-Site": "same-origin"}
+    assert httpx.post(f"{server.endpoint}/login", data={"key": key}, headers=near).status_code == 303
+
+
+@pytest.mark.parametrize(
     "wanted",
     [
         "https://evil.example",

@@ -11,7 +11,7 @@ import datetime
 import tempfile
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -198,8 +198,22 @@ def _next_page(wanted: str) -> str:
 def _check_same_site(request: Request) -> None:
     """Forms of other sites are not taken; browsers say where a form comes from.
 
+    Without TLS they do not say how near that is, only the origin, of which a proxy may have changed the port.
+
     Raises:
         LicenseError: If it comes from elsewhere.
     """
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        is_ours = site in ("same-origin", "none")
+    else:
+        is_ours = origin is None or _host_of(origin) == _host_of(f"//{request.headers.get('host', '')}")
+    if not is_ours:
         raise LicenseError("the form comes from another site; open /login of this server")
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -24,7 +24,8 @@ FARTHEST: Final = 30.0
 
 IN_FRONT: Final = 0.5  # metres by which a box must be nearer to the sensor to hide another
 FADING: Final = 10.0  # metres at which another box counts half
-PAIRS: Final = 8192  # looked at together: larger tables would be taken from, and given back to, the system each time
+PAIRS: Final = 40_000  # looked at together: tables of so many numbers stay in a processor's cache
+HALF_TURN: Final = 2**15  # of whole numbers of 16 bits, which go on from their least after their greatest as angles do
 
 
 def scene_context(boxes: PredictedBoxes) -> NDArray[np.float32]:
@@ -42,9 +43,11 @@ def scene_context(boxes: PredictedBoxes) -> NDArray[np.float32]:
     """
     seen = np.flatnonzero(has_volume(boxes.box) & np.isfinite(boxes.score))
     order = seen[np.argsort(boxes.input_index[seen], kind="stable")]
-    scene = _Scene(boxes.box[order].astype(np.float64), boxes.score[order].astype(np.float64))
     ends = np.flatnonzero(np.diff(boxes.input_index[order])) + 1
-    for start, end in pairwise([0, *ends.tolist(), len(order)]):
+    frames = list(pairwise([0, *ends.tolist(), len(order)]))
+    most = max((end - start) * _rows_at_a_time(end - start) for start, end in frames)
+    scene = _Scene(boxes.box[order].astype(np.float64), boxes.score[order].astype(np.float64), most)
+    for start, end in frames:
         scene.look(start, end)
     found = np.zeros((len(boxes), len(SCENE_CONTEXT)), dtype=np.float32)
     found[:, SCENE_CONTEXT.index("nearest")] = FARTHEST
@@ -55,10 +58,10 @@ def scene_context(boxes: PredictedBoxes) -> NDArray[np.float32]:
 class _Scene:
     """The boxes, frame by frame, and what is collected from pairs of them.
 
-    Pairs are matrices, a row per box, which spares looking up both boxes of each.
+    Pairs are matrices, a row per box, which spares looking up both boxes of each; at most ``most`` are held at a time.
     """
 
-    def __init__(self, box: Float64, score: Float64) -> None:
+    def __init__(self, box: Float64, score: Float64, most: int) -> None:
         count = len(box)
         self.x, self.y, self.score = box[:, 0].copy(), box[:, 1].copy(), score
         self.bottom = box[:, 2] - box[:, 5] / 2.0
@@ -67,53 +70,84 @@ class _Scene:
         corners = bev_corners(box)
         aside = _turn(np.arctan2(corners[:, :, 1], corners[:, :, 0]) - self.direction[:, None])
         self.right, self.left = aside.min(axis=1, initial=0.0), aside.max(axis=1, initial=0.0)
-        self.hidden, self.nearest = np.zeros(count), np.full(count, FARTHEST**2)
+        self.bearing, self.reach = _whole_angles(self.direction, np.maximum(self.left, -self.right))
+        self.covered, self.nearest = np.zeros(count), np.full(count, FARTHEST**2)
         self.weight, self.turned, self.raised = np.zeros((3, count))
+        self._tables = np.empty((3, most))  # the same for all frames: to ask for new ones takes as long as to fill them
 
     def look(self, start: int, end: int) -> None:
         """All pairs of the boxes of one frame, some first boxes at a time."""
-        step = max(PAIRS // max(end - start, 1), 1)
-        for low in range(start, end, step):
+        step = _rows_at_a_time(end - start)
+        for low in range(start, end, max(step, 1)):
             rows, others = slice(low, min(low + step, end)), slice(start, end)
             self._weigh(rows, others)
             self._hide(rows, others)
 
     def _weigh(self, rows: slice, others: slice) -> None:
         """Distances, and weighted sums."""
-        squared = (self.x[rows, None] - self.x[others]) ** 2
-        squared += (self.y[rows, None] - self.y[others]) ** 2
-        weight = self.score[others] / (1.0 + np.sqrt(squared) / FADING)
-        itself = np.arange(len(squared)), np.arange(rows.start - others.start, rows.stop - others.start)
-        squared[itself], weight[itself] = np.inf, 0.0
+        height, width = rows.stop - rows.start, others.stop - others.start
+        squared, other, weight = (table[: height * width].reshape(height, width) for table in self._tables)
+        _squares_of_differences(self.x, rows, others, squared)
+        squared += _squares_of_differences(self.y, rows, others, other)
+        np.sqrt(squared, out=weight)
+        weight /= FADING
+        weight += 1.0
+        np.divide(self.score[others], weight, out=weight)
+        itself = slice(rows.start - others.start, None, width + 1)
+        squared.reshape(-1)[itself], weight.reshape(-1)[itself] = np.inf, 0.0
         np.minimum(self.nearest[rows], squared.min(axis=1), out=self.nearest[rows])
         weight.sum(axis=1, out=self.weight[rows])
-        turned = self.sin[rows, None] * self.cos[others]
-        turned -= self.cos[rows, None] * self.sin[others]
+        turned = np.multiply(self.sin[rows, None], self.cos[others], out=squared)
+        turned -= np.multiply(self.cos[rows, None], self.sin[others], out=other)
         np.abs(turned, out=turned)
         turned *= weight
         turned.sum(axis=1, out=self.turned[rows])
-        weight *= self.bottom[rows, None] - self.bottom[others]
+        weight *= np.subtract(self.bottom[rows, None], self.bottom[others], out=other)
         weight.sum(axis=1, out=self.raised[rows])
 
     def _hide(self, rows: slice, others: slice) -> None:
-        """Shares of the angles of boxes that nearer ones cover."""
-        aside = _turn(self.direction[others] - self.direction[rows, None])
-        high = np.minimum(self.left[rows, None], aside + self.left[others])
-        aside += self.right[others]
-        low = np.maximum(self.right[rows, None], aside, out=aside)
-        hides = high > low
-        hides &= self.far[others] < self.far[rows, None] - IN_FRONT
-        covered = np.where(hides, high - low, 0.0).max(axis=1)
-        share = np.divide(covered, self.left[rows] - self.right[rows], out=np.zeros(len(covered)), where=covered > 0)
-        np.minimum(share, 1.0, out=self.hidden[rows])
+        """Angles of boxes that nearer ones cover. Few can: rounded angles tell which."""
+        apart = np.abs(self.bearing[others] - self.bearing[rows, None]).view(np.uint16)
+        may = apart < self.reach[rows, None] + self.reach[others]
+        may &= self.far[others] < self.far[rows, None] - IN_FRONT
+        found = np.flatnonzero(may)
+        one = found // may.shape[1]
+        other = found - one * may.shape[1] + others.start
+        one += rows.start
+        aside = _turn(self.direction[other] - self.direction[one])
+        high = np.minimum(self.left[one], aside + self.left[other])
+        low = np.maximum(self.right[one], aside + self.right[other])
+        np.maximum.at(self.covered, one, high - low)
 
     def columns(self) -> NDArray[np.float32]:
         """The table."""
-        scale = np.where(self.weight > 0, 1.0 / np.where(self.weight > 0, self.weight, 1.0), 0.0)
-        found = [self.hidden, self.turned * scale, self.raised * scale, np.sqrt(self.nearest)]
+        scale = np.divide(1.0, self.weight, out=np.zeros(len(self.weight)), where=self.weight > 0)
+        seen, hides = self.left - self.right, self.covered > 0
+        hidden = np.minimum(np.divide(self.covered, seen, out=np.zeros(len(seen)), where=hides), 1.0)
+        found = [hidden, self.turned * scale, self.raised * scale, np.sqrt(self.nearest)]
         return np.stack(found, axis=1).astype(np.float32)
 
 
 def _turn(angle: Float64) -> Float64:
     """The same angle within -pi..pi."""
     return np.asarray(angle - 2.0 * np.pi * np.rint(angle / (2.0 * np.pi)))
+
+
+def _rows_at_a_time(count: int) -> int:
+    """Of the boxes of a frame, how many are compared with all of them at once."""
+    return min(max(PAIRS // max(count, 1), 1), count)
+
+
+def _squares_of_differences(values: Float64, rows: slice, others: slice, out: Float64) -> Float64:
+    np.subtract(values[rows, None], values[others], out=out)
+    return np.multiply(out, out, out=out)
+
+
+def _whole_angles(direction: Float64, reach: Float64) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    """Directions, and the greatest angles to either side of them, in parts of a half turn.
+
+    The latter are rounded up by more than directions are rounded, so that none that meet are taken for apart.
+    """
+    bearing = np.rint(direction * (HALF_TURN / np.pi)).astype(np.int64).astype(np.int16)
+    beside = np.minimum(np.ceil(reach * (HALF_TURN / np.pi)) + 2.0, HALF_TURN - 1.0)
+    return bearing, beside.astype(np.uint16)

@@ -31,6 +31,8 @@ LOWEST_SCORE: Final = 0.01
 SAME_SCORE: Final = 1e-4
 """A candidate with the score of the kept box, up to rounding, may be that box itself."""
 
+NO_KEY: Final = np.iinfo(np.int64).min
+
 Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -107,7 +109,8 @@ def suppressed(
         the three sizes, in units of the cube root of its volume; ``yaw_std`` that of the turn against it, in radians,
         half a turn being none.
     """
-    candidates = candidates.rows(np.flatnonzero(candidates.score >= LOWEST_SCORE))
+    strong = candidates.score >= LOWEST_SCORE
+    candidates = candidates if strong.all() else candidates.rows(strong)
     pairs = kind.close_pairs(candidates.input_index, candidates.box, kept.input_index, kept.box, iou)
     own, other = _scores_of_pairs(candidates, pairs, kept.label)
     return np.concatenate(
@@ -143,14 +146,16 @@ def _of_own_class(kept: PredictedBoxes, boxes: NDArray[Any], pairs: ClosePairs, 
     greatest = np.zeros(count)
     np.maximum.at(greatest, group, score)
     total = np.bincount(group, score, minlength=count)
-    score_mean, score_std = _mean_and_std(group, score, number)
-    iou_mean, iou_std = _mean_and_std(group, overlap, number)
-    columns = [number, total, greatest, score_mean, score_std, iou_mean, iou_std]
-    for spread in kind.spreads:
-        values = spread.values(boxes[pairs.first[rows]], kept.box[group]).astype(np.float64)
-        deviation = np.mean([_mean_and_std(group, side, number)[1] for side in values.T], axis=0)
-        unit = spread.unit(kept.box)
-        columns.append(np.divide(deviation, unit, out=np.full(count, np.nan), where=unit > 0))
+    theirs, own_box = boxes[pairs.first[rows]], kept.box[group]
+    spread = [np.asarray(one.values(theirs, own_box), dtype=np.float64).T for one in kind.spreads]
+    mean, deviation = _means_and_deviations(group, np.concatenate([score[None], overlap[None], *spread]), number)
+    columns = [number, total, greatest, mean[0], deviation[0], mean[1], deviation[1]]
+    start = 2
+    for one, values in zip(kind.spreads, spread, strict=True):
+        unit = one.unit(kept.box)
+        apart = deviation[start : start + len(values)].mean(axis=0)
+        columns.append(np.divide(apart, unit, out=np.full(count, np.nan), where=unit > 0))
+        start += len(values)
     return np.stack(columns, axis=1)
 
 
@@ -164,9 +169,16 @@ def _suppressed_rows(kept: PredictedBoxes, pairs: ClosePairs, own: Float64) -> I
     same = same[np.lexsort((-pairs.iou[rows[same]], box[same]))]
     same = same[run_starts(box[same])]
     key = candidate * (int(label.max(initial=0)) + 1) + label
-    left = np.flatnonzero(~np.isin(key, key[same]))
-    order = left[np.lexsort((-pairs.iou[rows[left]], -score[left], key[left]))]
-    best = order[run_starts(key[order])]
+    itself = np.sort(key[same])
+    place = np.searchsorted(itself, key)
+    left = np.flatnonzero(np.append(itself, NO_KEY)[place] != key)
+    order = left[np.argsort(key[left], kind="stable")]  # nearly sorted already
+    start = np.flatnonzero(run_starts(key[order]))
+    size = np.diff(start, append=len(order))
+    best, several = order[start], size > 1
+    contested = order[np.repeat(several, size)]
+    contested = contested[np.lexsort((-pairs.iou[rows[contested]], -score[contested], key[contested]))]
+    best[several] = contested[run_starts(key[contested])]
     return np.asarray(rows[best])
 
 
@@ -178,10 +190,14 @@ def _of_other_classes(count: int, group: Int64, score: Float64) -> Float64:
     return np.stack([np.bincount(group[seen], minlength=count), greatest], axis=1)
 
 
-def _mean_and_std(group: Int64, values: Float64, number: Float64) -> tuple[Float64, Float64]:
-    """Mean and standard deviation of the values of each group; NaN where there are none."""
-    count = len(number)
-    nothing = np.full(count, np.nan)
-    mean = np.divide(np.bincount(group, values, minlength=count), number, out=nothing.copy(), where=number > 0)
-    squares = np.bincount(group, (values - mean[group]) ** 2, minlength=count)
-    return mean, np.sqrt(np.divide(squares, number, out=nothing, where=number > 0))
+def _means_and_deviations(group: Int64, values: Float64, number: Float64) -> tuple[Float64, Float64]:
+    """``(K, U)`` means and standard deviations by group of ``(K, P)`` values; NaN where a group has none."""
+    shape = len(values), len(number)
+    bins = (group + len(number) * np.arange(len(values))[:, None]).ravel()
+
+    def mean_of(numbers: Float64) -> Float64:
+        sums = np.bincount(bins, numbers.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+        return np.asarray(np.divide(sums, number, out=np.full(shape, np.nan), where=number > 0))
+
+    mean = mean_of(values)
+    return mean, np.sqrt(mean_of((values - mean[:, group]) ** 2))

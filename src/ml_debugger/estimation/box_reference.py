@@ -125,7 +125,12 @@ class BoxReference:
         return np.asarray(product(vectors.astype(np.float64) - self.mean, self.axes))
 
     def describe(
-        self, components: Float64, label: Int64, numbers: Float64 | None = None, product: Product = np.matmul
+        self,
+        components: Float64,
+        label: Int64,
+        numbers: Float64 | None = None,
+        product: Product = np.matmul,
+        apart: tuple[Float64, Float64] | None = None,
     ) -> Float64:
         """``(U, 3 + 3G)`` `LEARNED_DESCRIPTORS` of boxes with these components, predicted classes and numbers.
 
@@ -136,8 +141,9 @@ class BoxReference:
             label: ``(U,)``.
             numbers: ``(U, G)``.
             product: How matrices are multiplied.
+            apart: Their :meth:`distances`, where they are known.
         """
-        own, nearest = self.distances(components, label)
+        own, nearest = self.distances(components, label) if apart is None else apart
         excess = _looked_up(self.classes, self.excess, label)
         learned = np.stack([excess, own - nearest, self.probe[0] + product(components, self.probe[1:])], axis=1)
         width = self.typical.shape[1]
@@ -147,8 +153,8 @@ class BoxReference:
         if len(self.sized):
             place = np.searchsorted(self.sized, label).clip(max=len(self.sized) - 1)
             known = (self.sized[place] == label)[:, None]
-            apart = (numbers - self.typical[place]) / self.spread[place]
-            above = np.where(known, np.clip(apart, -FARTHEST, FARTHEST), 0.0)
+            deviations = (numbers - self.typical[place]) / self.spread[place]
+            above = np.where(known, np.clip(deviations, -FARTHEST, FARTHEST), 0.0)
         return np.concatenate([learned, np.abs(above), above, -above], axis=1)
 
     def distances(self, components: Float64, label: Int64) -> tuple[Float64, Float64]:

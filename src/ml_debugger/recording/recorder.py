@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -287,9 +288,7 @@ def _width(values: Any) -> int | None:
 
 
 def _count_units(output: ModelOutput) -> list[int]:
-    counts = [0] * output.n_inputs
-    for index in output.input_index.tolist():
-        counts[index] += 1
+    counts: list[int] = np.bincount(output.input_index, minlength=output.n_inputs).tolist()
     return counts
 
 

@@ -245,17 +245,19 @@ class BoxTask:
             self.numbers(units),
         )
         reference, learned, components = fit_box_reference(examples.rows(~held), examples.rows(held), seed=seed)
-        described = self._described(units.rows(held), reference, components, learned)
+        held_units = units.rows(held)
+        apart = reference.distances(components, held_units.label)
+        described = self._described(held_units, components, learned, apart)
         return reference.to_arrays(), Description(*described), _no_votes(int(held.sum()))
 
     def _described(
-        self, units: Units, reference: BoxReference, components: Float64, learned: Float64
+        self, units: Units, components: Float64, learned: Float64, apart: tuple[Float64, Float64]
     ) -> tuple[Float64, ...]:
         """Descriptors, baseline and outlying columns."""
         table = np.concatenate([self.descriptors(units), learned], axis=1)
         size, shape = self.geometry(units).T
-        apart = reference.distances(components, units.label)[1] if components.shape[1] else np.zeros(len(units))
-        return table, score_log_odds(units), np.stack([apart, -size, np.abs(shape)], axis=1)
+        nearest = apart[1] if components.shape[1] else np.zeros(len(units))
+        return table, score_log_odds(units), np.stack([nearest, -size, np.abs(shape)], axis=1)
 
     def describe(self, units: Units, model: ErrorModel) -> Description:
         """Descriptors of usable units; the same bits for a unit in every batch."""
@@ -265,8 +267,9 @@ class BoxTask:
         def block(*arrays: NDArray[Any]) -> tuple[Float64, ...]:
             some, vectors = Units(*arrays[:-1]), arrays[-1]
             components = reference.place(vectors, by_blocks)
-            learned = reference.describe(components, some.label, self.numbers(some), by_blocks)
-            return self._described(some, reference, components, learned)
+            apart = reference.distances(components, some.label)
+            learned = reference.describe(components, some.label, self.numbers(some), by_blocks, apart)
+            return self._described(some, components, learned, apart)
 
         fields = (units.label, units.score, units.features, units.logits, units.box, units.context, values)
         return Description(*in_blocks(block, *fields, most=MANY))

@@ -27,7 +27,7 @@ def read_units(records: pa.Table, vectors: tuple[str, ...] = ("features", "logit
     return Units(
         label=_numbers(records, "label").astype(np.int64),
         score=_numbers(records, "score").astype(np.float64),
-        **{name: read_matrix(records, name) for name in ("features", "logits", *vectors)},
+        **{name: read_matrix(records, name) for name in dict.fromkeys(("features", "logits", *vectors))},
     )
 
 

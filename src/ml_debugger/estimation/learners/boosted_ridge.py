@@ -116,7 +116,7 @@ def _sums(arrays: Mapping[str, NDArray[Any]], table: Float64) -> Float64:
     for depth in range(DEPTH):
         level = bits[2**depth - 1 : 2 ** (depth + 1) - 1]
         for went_right in path:  # of the nodes of a level, the half that the tests before lead to
-            left, right = np.split(level, 2)
+            left, right = level[: len(level) // 2], level[len(level) // 2 :]
             level = left ^ (went_right & (left ^ right))
         path.append(level[0])
     leaf = path[0]

@@ -92,6 +92,6 @@ def test_a_field_that_is_not_stored_is_refused(name: str) -> None:
 
 def test_too_few_groups_are_told() -> None:
     with pytest.raises(
-        EvaluationError, match=r"too few distinct values of drive: .* are 2 values of drive; trace more"
+        EvaluationError, match=r"too few distinct values of drive: .* are 2 values of drive, .* least 10; trace more"
     ):
         evaluate(drives(["one", "other"] * (N_FRAMES // 2)), group_by="drive")

@@ -216,7 +216,8 @@ def _check_enough(task: Task, rows: Rows, usable: Bool, groups: NDArray[Any], gr
     if distinct < MIN_ROWS // 2:
         kind = "inputs" if group_by is None else f"values of {group_by}"
         raise EvaluationError(
-            f"too few distinct {kind}: the {count} labelled rows of {tags} are {distinct} {kind}; trace more {kind}"
+            f"too few distinct {kind}: the {count} labelled rows of {tags} are {distinct} {kind}, an evaluation needs "
+            f"at least {MIN_ROWS // 2}; trace more {kind}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -113,3 +114,16 @@ def test_without_pycocotools_a_note_says_what_to_install(monkeypatch: pytest.Mon
     assert (found.metrics["map"], found.metrics["map50"]) == (None, None)
     assert MISSING_NOTE in found.info["notes"]
     assert MISSING_NOTE not in box_evaluation().info["notes"]
+
+
+def test_the_order_in_which_a_store_gives_rows_changes_nothing() -> None:
+    """Stores read on several threads."""
+    run = BoxRun({"train": detections(60, 4), "val": detections(90, 5)})
+    request = EvaluationRequest(RunKey("m", "v1"), result_name="r", options={"bootstrap": 5, "learners": []})
+    expected = run_evaluation(request, TASK, run.read)
+    rng = np.random.default_rng(0)
+    run.tables = {kind: table.take(pa.array(rng.permutation(table.num_rows))) for kind, table in run.tables.items()}
+    found = run_evaluation(request, TASK, run.read)
+    for name in ("samples", "missed", "truths", "zones", "error_codes"):
+        assert repr(getattr(found, name).to_pylist()) == repr(getattr(expected, name).to_pylist()), name
+    assert found.metrics == expected.metrics

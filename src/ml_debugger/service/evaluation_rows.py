@@ -163,10 +163,17 @@ def choose_roles(tags: tuple[str, ...], options: EvaluationOptions) -> tuple[tup
 def _collect(read: Reader, kind: str, names: tuple[str, ...], tags: tuple[str, ...] | None) -> pa.Table:
     batches = [batch.select(names) for batch in read(kind, names, tags) if batch.num_rows]
     if batches:
-        return pa.Table.from_batches(batches).combine_chunks()
+        return _as_recorded(pa.Table.from_batches(batches).combine_chunks())
     known = columns.schema_of(kind)
     fields = [known.field(name) if name in known.names else pa.field(name, pa.null()) for name in names]
     return pa.schema(fields).empty_table()
+
+
+def _as_recorded(table: pa.Table) -> pa.Table:
+    """In the order of the recordings; stores, which read on several threads, give rows in any."""
+    keys = [name for name in ("recording_id", "unit", "truth_index") if name in table.column_names]
+    order = np.lexsort([table[name].to_numpy() for name in reversed(keys)])
+    return table if np.array_equal(order, np.arange(len(order))) else table.take(pa.array(order))
 
 
 def _count_unlabelled(records: pa.Table, diagnosis: Diagnosis) -> list[str]:
